@@ -1,0 +1,100 @@
+"""Running official steps: the only place where a ``jwst`` class is made and called.
+
+Everything here is called in a process of its own (see `calservice.run.isolate`), since crds, stpipe and logging keep
+global state.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from calservice.model.errors import CalserviceError, EngineError, NoScienceData, OutputError, StepFailed
+
+__all__ = ["call", "load", "loggers", "pipeline_instance", "translate"]
+
+NO_SCIENCE = 64
+
+
+def load(path: str) -> Any:
+    """Import the class with the given dotted path.
+
+    Raises
+    ------
+    EngineError
+        Where it cannot be imported.
+    """
+    module, _, name = path.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as fault:
+        raise EngineError(f"{path} cannot be imported: {fault}. Install: pip install 'calservice[jwst]'") from None
+
+
+def call(path: str, primary: Path, parameters: Mapping[str, Any], folder: Path) -> None:
+    """Run a pipeline or step on a file or association; its products go to ``folder``.
+
+    Parameters
+    ----------
+    path : str
+        Dotted path of the class.
+    primary : Path
+        Exposure or association file.
+    parameters : mapping
+        Parameters that differ from the defaults, steps nested under ``steps``.
+    folder : Path
+        Where products are written.
+
+    Raises
+    ------
+    CalserviceError
+        As `translate` makes it of whatever the step raised.
+    """
+    given = {**_plain(parameters), "output_dir": str(folder), "save_results": True}
+    try:
+        load(path).call(str(primary), configure_log=False, **given)
+    except Exception as fault:
+        raise translate(fault) from fault
+
+
+def pipeline_instance(path: str, primary: Path, parameters: Mapping[str, Any], folder: Path) -> Any:
+    """Return an official pipeline object whose steps can be run one by one.
+
+    A step run through its pipeline works in place and honours ``skip``, as it does in the pipeline itself.
+    """
+    instance = load(path)(**{**_plain(parameters), "output_dir": str(folder), "save_results": True})
+    instance.set_primary_input(str(primary))
+    return instance
+
+
+def translate(fault: BaseException) -> CalserviceError:
+    """Turn what an official step raised into an error of ours, keeping its message."""
+    if isinstance(fault, CalserviceError):
+        return fault
+    status = getattr(fault, "exit_status", None)
+    if status == NO_SCIENCE:
+        return NoScienceData("no science data: no spectrum falls on this detector")
+    if isinstance(fault, OSError) and fault.errno is not None:
+        import errno
+
+        if fault.errno in (errno.ENOSPC, errno.EDQUOT):
+            return OutputError("no space left for scratch files. Free some, or set --scratch, then submit again.")
+    if isinstance(fault, MemoryError):
+        return StepFailed("out of memory. Give the worker more memory, or fewer tasks at a time.")
+    message = str(fault).strip() or "no message"
+    return StepFailed(f"{type(fault).__name__}: {message}")
+
+
+def loggers() -> tuple[str, ...]:
+    """Return the names of the loggers whose records belong to a run."""
+    return ("jwst", "stcal", "stdatamodels", "stpipe", "tweakwcs", "CRDS", "calservice", "py.warnings")
+
+
+def _plain(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: _plain(value) if isinstance(value, Mapping) else value for key, value in parameters.items()}
+
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())

@@ -1,0 +1,94 @@
+"""`Outcome`: what became of a stage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+__all__ = ["Job", "Outcome", "StepOutcome", "exit_status"]
+
+Status = Literal["COMPLETE", "KEPT", "FAILED", "BLOCKED", "NO_SCIENCE"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every task of a job needs besides its stages. Goes to the workers; holds no secret.
+
+    Attributes
+    ----------
+    id : str
+        Short name of the job, in logs.
+    output : str
+        Path or URL where products go.
+    context, cache : str
+        CRDS context and cache folder, as the workers see it. Empty context: no reference is needed.
+    scratch : str or None
+        Folder for temporary files; None takes the system's.
+    threads : int
+        Threads that the native kernels of one task may use.
+    """
+
+    id: str
+    output: str
+    context: str = ""
+    cache: str = ""
+    scratch: str | None = None
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class StepOutcome:
+    """What happened to one step: COMPLETE or SKIPPED, by which engine, in how many seconds."""
+
+    alias: str
+    engine: str
+    status: str
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one stage.
+
+    Attributes
+    ----------
+    stage : str
+        Id of the stage.
+    status : str
+        COMPLETE, KEPT (its products were up to date), FAILED, BLOCKED (something it needs failed) or NO_SCIENCE.
+    message : str
+        Why, for all but COMPLETE.
+    products : tuple of str
+        Names of the files made.
+    steps : tuple of StepOutcome
+        The steps in order.
+    log : str
+        Name of the log beside the products.
+    seconds, peak_memory : float, int
+        Wall time in seconds, and peak resident bytes of the process that ran it.
+    """
+
+    stage: str
+    status: Status
+    message: str = ""
+    products: tuple[str, ...] = ()
+    steps: tuple[StepOutcome, ...] = field(default=())
+    log: str = ""
+    seconds: float = 0.0
+    peak_memory: int = 0
+    host: str = ""
+    error: str = ""
+
+    @property
+    def good(self) -> bool:
+        """Whether its products stand."""
+        return self.status in ("COMPLETE", "KEPT")
+
+
+def exit_status(outcomes: Iterable[Outcome]) -> int:
+    """Return the exit status of a job: 0; 64 where all that failed had no science data; else 1."""
+    bad = [o for o in outcomes if not o.good]
+    if not bad:
+        return 0
+    return 64 if all(o.status == "NO_SCIENCE" for o in bad) else 1

@@ -1,0 +1,253 @@
+"""`Step`: one correction as a frozen value, and `Params`, its parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from calservice.model.block import Array, Block, Reach
+
+__all__ = [
+    "Engine",
+    "ExposureInfo",
+    "Kernel",
+    "Params",
+    "Reference",
+    "ReferenceNeed",
+    "References",
+    "Step",
+    "Takes",
+    "Tally",
+]
+
+Engine = Literal["native", "jwst"]
+Takes = Literal["block", "exposure", "association"]
+
+
+class Params(BaseModel):
+    """Parameters of a step. The universal ones, which every step and pipeline has, are here.
+
+    Names, types and defaults are the official ones, so that parameter files and command lines carry
+    over. Values given as text are converted; unknown names are refused.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    skip: bool = Field(False, description="Skip this step")
+    save_results: bool = Field(False, description="Save the results of this step")
+    output_file: str | None = Field(None, description="Name to derive output names from")
+    output_dir: str | None = Field(None, description="Folder for the outputs of this step")
+    output_ext: str = Field(".fits", description="Extension of output files")
+    output_use_model: bool = Field(False, description="Take output names from the model")
+    output_use_index: bool = Field(True, description="Number the outputs where there are several")
+    suffix: str | None = Field(None, description="Suffix of output names")
+    search_output_file: bool = Field(True, description="Use the output_file of the pipeline")
+    input_dir: str | None = Field(None, description="Folder of the inputs")
+    pre_hooks: list[Any] = Field(default_factory=list, description="Callables run before the step")
+    post_hooks: list[Any] = Field(default_factory=list, description="Callables run after the step")
+
+
+@dataclass(frozen=True)
+class ExposureInfo:
+    """The few facts of an exposure's header that kernels compute with. Times in seconds."""
+
+    instrument: str
+    detector: str
+    exp_type: str
+    readpatt: str
+    subarray: str
+    nints: int
+    ngroups: int
+    nrows: int
+    ncols: int
+    nframes: int
+    groupgap: int
+    frame_time: float
+    group_time: float
+    integration_start: int = 1
+    """Number, from 1, of the first integration of this file within the exposure."""
+    drop_frames: int = 0
+    tsovisit: bool = False
+    num_superstripe: int = 0
+    """Number of stripes of a superstripe exposure, else 0."""
+    read_times: tuple[float, ...] = ()
+    """Times of the reads of an unevenly sampled exposure, else empty."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The arrays of one reference file, cut to a block or whole.
+
+    Attributes
+    ----------
+    arrays : mapping of str to ndarray
+        Arrays by the names that the stdatamodels schema of the reference gives them (``data``, ``dq``,
+        ``coeffs``, ...), native byte order. Those with trailing (row, column) axes cover the block's
+        rows and columns; others are whole.
+    meta : mapping of str to object
+        Flat metadata (``meta.exposure.nframes`` ...) of the reference.
+    """
+
+    arrays: Mapping[str, Array]
+    meta: Mapping[str, Any]
+
+    def __getitem__(self, name: str) -> Array:
+        return self.arrays[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.arrays
+
+
+References = Mapping[str, Reference]
+Kernel = Callable[[Block, References, Any, ExposureInfo], Mapping[str, Array]]
+
+
+@dataclass(frozen=True)
+class ReferenceNeed:
+    """A reference type that a step uses.
+
+    Attributes
+    ----------
+    reftype : str
+        CRDS type, e.g. ``"linearity"``.
+    arrays : tuple of str
+        The arrays of it that the kernel reads.
+    optional : bool
+        Whether the step still runs when the context says ``N/A``; otherwise it is then skipped.
+    subarray : bool
+        Whether a full-frame reference may be cut to a subarray exposure.
+    mapped : tuple of str
+        Arrays of which the kernel reads only a part, and which may therefore stay on disk as memory
+        maps in the byte order of the file. The kernel converts what it uses.
+    """
+
+    reftype: str
+    arrays: tuple[str, ...] = ()
+    optional: bool = False
+    subarray: bool = True
+    mapped: tuple[str, ...] = ()
+
+
+def _required(params: Any, info: ExposureInfo) -> bool:
+    return True
+
+
+def _no_verdict(result: Mapping[str, Array], params: Any, info: ExposureInfo) -> str | None:
+    return None
+
+
+@dataclass(frozen=True)
+class Tally:
+    """A small reduction over the blocks of an exposure that a step needs before its kernel runs.
+
+    Attributes
+    ----------
+    name : str
+        Name under which the kernel finds the result in its block.
+    chunk : callable
+        Block to partial result.
+    combine : callable
+        Sequence of partial results to one of the same kind. Associative.
+    finalize : callable
+        Combined result to the arrays that the kernel sees.
+    reads : tuple of str
+        Arrays that ``chunk`` reads. Empty means all that the step reads.
+    required : callable
+        ``required(params, info)`` tells whether the kernel needs the result. If not, the blocks need
+        not wait for each other and the result serves ``verdict`` only.
+    verdict : callable
+        ``verdict(result, params, info)`` gives the reason why the step makes nothing of this exposure,
+        or None. ``result`` is what ``finalize`` made.
+    """
+
+    name: str
+    chunk: Callable[[Block, References, Any, ExposureInfo], Any]
+    combine: Callable[[Sequence[Any]], Any]
+    finalize: Callable[[Any], Mapping[str, Array]]
+    reads: tuple[str, ...] = ()
+    required: Callable[[Any, ExposureInfo], bool] = _required
+    verdict: Callable[[Mapping[str, Array], Any, ExposureInfo], str | None] = _no_verdict
+
+
+def _everything(params: Any, info: ExposureInfo) -> Reach:
+    return Reach.everything()
+
+
+def _never(references: References, params: Any, info: ExposureInfo) -> str | None:
+    return None
+
+
+def _supported(params: Any, info: ExposureInfo) -> str | None:
+    return None
+
+
+def _as_they_are(references: References, params: Any, info: ExposureInfo) -> References:
+    return references
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One calibration step.
+
+    Attributes
+    ----------
+    alias : str
+        The official alias (``"dq_init"``), also the name used in ``--steps.<alias>.<parameter>``.
+    summary : str
+        One line for people.
+    params : type of Params
+        The parameters, with the official names and defaults.
+    engine : str
+        ``"native"``, or ``"jwst"`` for a step of the official package taken as it is.
+    takes : str
+        What the step takes: ``"block"`` (array step, can be cut), ``"exposure"`` or ``"association"``.
+    kernel : callable, optional
+        For block steps: ``kernel(block, references, params, info)`` returns the arrays in ``writes``, new.
+    reads, writes : tuple of str
+        Arrays that the kernel reads and makes.
+    references : tuple of ReferenceNeed
+        Reference types used.
+    reach : callable
+        ``reach(params, info)`` gives the `Reach`; the default is the whole exposure.
+    tally : Tally, optional
+        Reduction over all blocks that comes before the kernel.
+    not_applicable : callable
+        ``not_applicable(references, params, info)`` gives the reason why the step is to be skipped for this
+        exposure, or None. Sees whole references.
+    supports : callable
+        ``supports(params, info)`` gives the reason why this native step cannot serve the case, so that
+        the official step has to, or None. Pure, no references: the planner asks it.
+    prepare : callable
+        ``prepare(references, params, info)`` gives the references as the kernel is to see them; called
+        once an exposure with whole references, for what must not depend on how blocks are cut.
+    parameter_references : tuple of ReferenceNeed
+        Files that a parameter names, not CRDS; ``reftype`` is the name of the parameter.
+    cal_step : str
+        Attribute of ``meta.cal_step`` that records COMPLETE or SKIPPED.
+    suffix : str
+        Suffix of the step's own product.
+    official : str
+        Dotted path of the official class.
+    """
+
+    alias: str
+    summary: str
+    params: type[Params]
+    engine: Engine = "native"
+    takes: Takes = "block"
+    kernel: Kernel | None = None
+    reads: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
+    references: tuple[ReferenceNeed, ...] = ()
+    reach: Callable[[Any, ExposureInfo], Reach] = _everything
+    tally: Tally | None = None
+    not_applicable: Callable[[References, Any, ExposureInfo], str | None] = _never
+    supports: Callable[[Any, ExposureInfo], str | None] = _supported
+    prepare: Callable[[References, Any, ExposureInfo], References] = _as_they_are
+    parameter_references: tuple[ReferenceNeed, ...] = ()
+    cal_step: str = ""
+    suffix: str = ""
+    official: str = ""

@@ -1,0 +1,240 @@
+"""Parameters: from defaults, CRDS, files and command line to one checked set for each stage."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from pydantic import ValidationError
+
+from calservice.model.errors import CalserviceError, ParameterError
+from calservice.model.step import Params, Step
+
+__all__ = ["Layer", "NativeSchema", "Schema", "Schemas", "Settings", "merge", "parse_assignment", "resolve"]
+
+_OVERRIDE = re.compile(r"^override_[A-Za-z_][A-Za-z0-9_]*$")
+
+
+class Schema(Protocol):
+    """The parameters of one pipeline or step."""
+
+    def names(self) -> Iterable[str]:
+        """Return the parameter names."""
+
+    def convert(self, name: str, value: Any) -> Any:
+        """Check and convert one value; raise ParameterError where it does not fit."""
+
+
+@dataclass(frozen=True)
+class OfficialSchema:
+    """Schema over the parameters of an official pipeline or step."""
+
+    parameters: Mapping[str, Any]
+
+    def names(self) -> Iterable[str]:
+        """Return the parameter names."""
+        return self.parameters.keys()
+
+    def convert(self, name: str, value: Any) -> Any:
+        """Check and convert one value."""
+        return self.parameters[name].convert(value)
+
+
+@dataclass(frozen=True)
+class NativeSchema:
+    """Schema over a native step's `Params`."""
+
+    params: type[Params]
+    references: tuple[str, ...] = ()
+
+    def names(self) -> Iterable[str]:
+        """Return the parameter names."""
+        return (*self.params.model_fields, *(f"override_{r}" for r in self.references))
+
+    def convert(self, name: str, value: Any) -> Any:
+        """Check and convert one value."""
+        if _OVERRIDE.match(name):
+            return None if value is None else str(value)
+        if isinstance(value, str) and value.lower() == "none":
+            value = None
+        try:
+            checked = self.params.model_validate({name: value})
+        except ValidationError as fault:
+            message = fault.errors()[0]["msg"]
+            raise ParameterError(f"{name}={value!r}: {message}") from None
+        return getattr(checked, name)
+
+
+@dataclass(frozen=True)
+class Schemas:
+    """The schema of a pipeline and of its steps by name."""
+
+    alias: str
+    own: Schema
+    steps: Mapping[str, Schema] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Parameters from one place.
+
+    Attributes
+    ----------
+    origin : str
+        Where they come from, for people.
+    pipeline : str or None
+        The pipeline (or single step) they are meant for; None for every pipeline that has the steps named.
+    values : mapping
+        Own parameters, and ``steps`` by step name.
+    step : str or None
+        Set where the values are those of one step, wherever it runs.
+    """
+
+    origin: str
+    values: Mapping[str, Any]
+    pipeline: str | None = None
+    step: str | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Checked parameters: nested values, and the origin of each by dotted name."""
+
+    values: dict[str, Any]
+    origins: dict[str, str]
+
+    def step(self, name: str) -> dict[str, Any]:
+        """Return the values set for one step."""
+        return dict(self.values.get("steps", {}).get(name, {}))
+
+    @property
+    def skipped(self) -> frozenset[str]:
+        """Names of the steps that are told to be skipped."""
+        return frozenset(n for n, v in self.values.get("steps", {}).items() if v.get("skip") is True)
+
+
+def parse_assignment(text: str) -> tuple[list[str], str]:
+    """Split ``--steps.jump.skip=true`` into its path and value.
+
+    Raises
+    ------
+    ParameterError
+        Where there is no ``=``, or the path is empty.
+    """
+    name, equals, value = text.lstrip("-").partition("=")
+    path = name.split(".")
+    if not equals or not all(path):
+        raise ParameterError(f"{text!r} is not a parameter; write --name=value or --steps.<step>.<name>=value")
+    return path, value.strip("'\"")
+
+
+def layer_of(path: Sequence[str], value: Any, pipelines: Iterable[str]) -> Layer:
+    """Turn one assignment into a layer; its path may start with the alias of a pipeline."""
+    pipeline = None
+    rest = list(path)
+    if rest[0] in set(pipelines):
+        pipeline = rest.pop(0)
+    if len(rest) == 3 and rest[0] == "steps":
+        values: dict[str, Any] = {"steps": {rest[1]: {rest[2]: value}}}
+    elif len(rest) == 1:
+        values = {rest[0]: value}
+    else:
+        dotted = ".".join(path)
+        raise ParameterError(f"--{dotted}: write --name=value or --steps.<step>.<name>=value")
+    return Layer("command line", values, pipeline)
+
+
+def merge(base: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``base`` with the nested values of ``extra`` laid over it."""
+    out = dict(base)
+    for key, value in extra.items():
+        nested = isinstance(value, Mapping) and isinstance(out.get(key), Mapping)
+        out[key] = merge(out[key], value) if nested else value
+    return out
+
+
+def resolve(schemas: Schemas, layers: Sequence[Layer]) -> tuple[Settings, list[CalserviceError], set[int]]:
+    """Lay parameters over each other, lowest precedence first, and check every one.
+
+    Parameters
+    ----------
+    schemas : Schemas
+        What the pipeline and its steps accept.
+    layers : sequence of Layer
+        Lowest precedence first.
+
+    Returns
+    -------
+    Settings
+        The checked values that were set, with origins.
+    list of CalserviceError
+        What did not fit.
+    set of int
+        Indices of the layers that had something for this pipeline.
+    """
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    problems: list[CalserviceError] = []
+    used: set[int] = set()
+    for index, layer in enumerate(layers):
+        if layer.pipeline not in (None, schemas.alias):
+            continue
+        nested = {"steps": {layer.step: layer.values}} if layer.step else layer.values
+        general = layer.pipeline is None
+        for name, value in nested.items():
+            if name != "steps":
+                if general and name not in set(schemas.own.names()):
+                    continue
+                used.add(index)
+                _set(schemas.own, schemas.alias, (name,), value, layer, values, origins, problems)
+        for step, settings in nested.get("steps", {}).items():
+            if step not in schemas.steps:
+                if not general:
+                    problems.append(_unknown(f"{schemas.alias} has no step {step!r}", step, schemas.steps, layer))
+                continue
+            used.add(index)
+            for name, value in settings.items():
+                place = ("steps", step, name)
+                _set(schemas.steps[step], step, place, value, layer, values, origins, problems)
+    return Settings(values, origins), problems, used
+
+
+def _set(
+    schema: Schema,
+    owner: str,
+    place: tuple[str, ...],
+    value: Any,
+    layer: Layer,
+    values: dict[str, Any],
+    origins: dict[str, str],
+    problems: list[CalserviceError],
+) -> None:
+    name = place[-1]
+    if name not in set(schema.names()):
+        problems.append(_unknown(f"{owner} has no parameter {name!r}", name, schema.names(), layer))
+        return
+    try:
+        converted = schema.convert(name, value)
+    except ParameterError as fault:
+        problems.append(ParameterError(f"{layer.origin}: {owner}: {fault}"))
+        return
+    inner = values
+    for key in place[:-1]:
+        inner = inner.setdefault(key, {})
+    inner[name] = converted
+    origins[".".join(place)] = layer.origin
+
+
+def _unknown(message: str, name: str, known: Iterable[str], layer: Layer) -> ParameterError:
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(names)}."
+    return ParameterError(f"{layer.origin}: {message}.{hint}")
+
+
+def schema_of(step: Step) -> NativeSchema:
+    """Return the schema of a native step."""
+    return NativeSchema(step.params, tuple(need.reftype for need in step.references))

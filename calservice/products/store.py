@@ -1,0 +1,280 @@
+"""`Store`: a folder of files behind a path or URL (anything fsspec knows), written whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+from urllib.parse import urlsplit, urlunsplit
+
+from calservice.model.errors import CalserviceError, InputError, OutputError, TransientError
+from calservice.model.exposure import FileStat
+
+__all__ = ["Store", "checksum", "is_url", "parent_of", "shown"]
+
+_CHUNK = 4 * 1024 * 1024
+_TRANSIENT = (ConnectionError, TimeoutError)
+_PART = ".part-"
+
+
+def is_url(place: str) -> bool:
+    """Whether a place is a URL rather than a local path."""
+    return "://" in place and not place.startswith("file://")
+
+
+def shown(place: str) -> str:
+    """Return a path or URL as it may be shown: without user name, password or query."""
+    if not is_url(place):
+        return place
+    parts = urlsplit(place)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def parent_of(place: str) -> str:
+    """Return the folder of a path or URL."""
+    if is_url(place):
+        head, _, _ = place.rstrip("/").rpartition("/")
+        return head
+    return str(Path(place).parent)
+
+
+def checksum(path: Path) -> str:
+    """Return the SHA-256 of a local file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class Store:
+    """A folder of files.
+
+    Parameters
+    ----------
+    place : str or Path
+        Local path, ``file://`` URL or any URL that fsspec serves (``s3://bucket/prefix``). Credentials come from the
+        environment of the process, never from here.
+
+    Raises
+    ------
+    InputError
+        Where the URL's scheme is unknown or what serves it is not installed.
+    """
+
+    def __init__(self, place: str | Path) -> None:
+        import fsspec
+
+        self.url = str(place).rstrip("/") or "/"
+        try:
+            self.fs, root = fsspec.core.url_to_fs(self.url)
+        except (ValueError, ImportError) as fault:
+            raise InputError(f"{shown(self.url)}: cannot be opened: {fault}") from None
+        self.local = "file" in _protocols(self.fs)
+        self.root = str(Path(root)) if self.local else root.rstrip("/")
+
+    def __repr__(self) -> str:
+        return f"Store({shown(self.url)!r})"
+
+    def path(self, name: str) -> Path:
+        """Return the local path of a file of a local store."""
+        return Path(self.root) / name
+
+    def join(self, name: str) -> str:
+        """Return the path or URL of a file."""
+        return str(self.path(name)) if self.local else f"{self.url}/{name}"
+
+    def listing(self, *, deep: bool = False) -> dict[str, FileStat]:
+        """List the files by name (with ``deep``, those of sub-folders too, by relative name).
+
+        Raises
+        ------
+        InputError
+            Where the folder does not exist or may not be listed.
+        TransientError
+            Where the store did not answer.
+        """
+        if self.local:
+            return dict(self._local_listing(deep))
+        with self._faults(InputError, "cannot be listed"):
+            self.fs.invalidate_cache(self.root)
+            found = self.fs.find(self.root, maxdepth=None if deep else 1, detail=True)
+        offset = len(self.root) + 1
+        return {
+            str(name)[offset:]: FileStat(f"{self.url}/{str(name)[offset:]}", int(info.get("size") or 0), _stamp(info))
+            for name, info in found.items()
+            if info.get("type") == "file" and _PART not in str(name)
+        }
+
+    def _local_listing(self, deep: bool) -> Iterator[tuple[str, FileStat]]:
+        root = Path(self.root)
+        if not root.is_dir():
+            raise InputError(f"{root}: no such folder")
+        try:
+            for place, folders, files in os.walk(root):
+                folders[:] = sorted(f for f in folders if not f.startswith(".")) if deep else []
+                for leaf in sorted(files):
+                    path = Path(place, leaf)
+                    if _PART in leaf or not path.is_file():
+                        continue
+                    info = path.stat()
+                    name = path.relative_to(root).as_posix()
+                    yield name, FileStat(str(path), info.st_size, str(info.st_mtime_ns))
+        except OSError as fault:
+            raise InputError(f"{root}: cannot be listed: {fault.strerror}") from None
+
+    def stat(self, name: str) -> FileStat | None:
+        """Return what is known of one file, or None where it does not exist."""
+        if self.local:
+            path = self.path(name)
+            if not path.is_file():
+                return None
+            info = path.stat()
+            return FileStat(str(path), info.st_size, str(info.st_mtime_ns))
+        with self._faults(InputError, f"{name} cannot be looked up"):
+            self.fs.invalidate_cache(self.root)
+            try:
+                info = self.fs.info(f"{self.root}/{name}")
+            except FileNotFoundError:
+                return None
+        return FileStat(self.join(name), int(info.get("size") or 0), _stamp(info))
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a (small) file."""
+        with self._faults(InputError, f"{name} cannot be read"):
+            content: bytes = self.fs.cat_file(f"{self.root}/{name}")
+        return content
+
+    def open(self, name: str, block: int = 512 * 1024) -> IO[bytes]:
+        """Open a file for reading; remote ones by ranges of ``block`` bytes."""
+        with self._faults(InputError, f"{name} cannot be opened"):
+            if self.local:
+                return open(self.path(name), "rb")  # noqa: SIM115 - the caller closes it
+            file: IO[bytes] = self.fs.open(f"{self.root}/{name}", "rb", block_size=block, cache_type="readahead")
+        return file
+
+    def fetch(self, name: str, folder: Path) -> Path:
+        """Bring a file to a local folder; a file that is local already is linked, not copied."""
+        target = folder / PurePosixPath(name).name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if self.local:
+            target.symlink_to(self.path(name).resolve())
+            return target
+        with self._faults(InputError, f"{name} cannot be fetched"):
+            self.fs.get_file(f"{self.root}/{name}", str(target))
+        return target
+
+    def publish(self, path: Path, name: str) -> FileStat:
+        """Write a local file into the store under ``name``: whole or not at all, replacing what is there.
+
+        The file is moved where the store is a folder of the same file system, else copied to a temporary name and
+        renamed; in object stores the upload itself is atomic.
+        """
+        with self._faults(OutputError, f"{name} cannot be written"):
+            if self.local:
+                self._publish_local(path, self.path(name))
+            else:
+                self.fs.put_file(str(path), f"{self.root}/{name}")
+        found = self.stat(name)
+        if found is None or (self.local and found.size == 0):
+            raise TransientError(f"{shown(self.url)}: {name} was written but is not there")
+        return found
+
+    def _publish_local(self, path: Path, target: Path) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(f".{target.name}{_PART}{uuid.uuid4().hex[:8]}")
+        try:
+            try:
+                os.link(path, part)
+            except OSError:
+                shutil.copyfile(path, part)
+            with open(part, "rb") as file:
+                os.fsync(file.fileno())
+            os.replace(part, target)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def write(self, content: bytes, name: str) -> None:
+        """Write a small file whole or not at all."""
+        with self._faults(OutputError, f"{name} cannot be written"):
+            if not self.local:
+                self.fs.pipe_file(f"{self.root}/{name}", content)
+                return
+            target = self.path(name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            part = target.with_name(f".{target.name}{_PART}{uuid.uuid4().hex[:8]}")
+            try:
+                with open(part, "wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(part, target)
+            finally:
+                part.unlink(missing_ok=True)
+
+    def remove(self, name: str) -> None:
+        """Remove a file; it is no fault if it is not there."""
+        with self._faults(OutputError, f"{name} cannot be removed"):
+            try:
+                self.fs.rm_file(f"{self.root}/{name}")
+            except FileNotFoundError:
+                return
+
+    def check_writable(self) -> None:
+        """Write and remove a small file.
+
+        Raises
+        ------
+        OutputError
+            Where that fails, with the cause.
+        """
+        name = f"calservice-{uuid.uuid4().hex[:8]}.probe"
+        if self.local:
+            blocker = next((p for p in (Path(self.root), *Path(self.root).parents) if p.exists()), None)
+            if blocker is not None and not blocker.is_dir():
+                raise OutputError(f"{self.root}: cannot be written: {blocker} is a file, not a folder")
+        self.write(b"probe", name)
+        self.remove(name)
+
+    @contextmanager
+    def _faults(self, kind: type[CalserviceError], what: str) -> Iterator[None]:
+        """Translate the faults of file systems and stores into ours, without secrets."""
+        try:
+            yield
+        except CalserviceError:
+            raise
+        except _TRANSIENT as fault:
+            raise TransientError(f"{shown(self.url)}: {what}: {_cause(fault)}") from None
+        except OSError as fault:
+            if fault.errno == errno.ENOSPC:
+                raise OutputError(f"{shown(self.url)}: {what}: no space left. Free some, then submit again.") from None
+            raise kind(f"{shown(self.url)}: {what}: {_cause(fault)}") from None
+        except Exception as fault:  # stores raise errors of their client libraries: name, do not leak
+            name = type(fault).__name__
+            passing = any(word in name for word in ("Connect", "Timeout", "SlowDown", "ServerError"))
+            raise (TransientError if passing else kind)(f"{shown(self.url)}: {what}: {name}: {_cause(fault)}") from None
+
+
+def _protocols(fs: Any) -> tuple[str, ...]:
+    return (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)
+
+
+def _stamp(info: dict[str, Any]) -> str:
+    for key in ("ETag", "etag", "LastModified", "last_modified", "mtime", "created"):
+        if info.get(key):
+            return str(info[key]).strip('"')
+    return ""
+
+
+def _cause(fault: BaseException) -> str:
+    if isinstance(fault, PermissionError):
+        return "permission denied"
+    if isinstance(fault, FileNotFoundError):
+        return "no such file or folder"
+    return (getattr(fault, "strerror", None) or str(fault) or type(fault).__name__).splitlines()[0]
+
+
+Listing = Callable[[], dict[str, FileStat]]

@@ -1,0 +1,307 @@
+"""One stage: gather inputs, run the pipeline, publish products, log and - last - the manifest."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import platform
+import resource
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+from calservice import __version__
+from calservice.engines import execute
+from calservice.model.errors import CalserviceError, InputError, NoScienceData, StepFailed
+from calservice.model.outcome import Job, Outcome, StepOutcome
+from calservice.model.plan import Input, Stage
+from calservice.products.manifest import (
+    InputRecord,
+    Manifest,
+    Product,
+    ReferenceRecord,
+    StepRecord,
+    manifest_name,
+)
+from calservice.products.store import Store, checksum, parent_of
+
+__all__ = ["Failure", "run_stage", "versions"]
+
+log = logging.getLogger("calservice.run")
+_PACKAGES = ("calservice", "jwst", "stcal", "stdatamodels", "stpipe", "crds", "numpy", "numba", "astropy", "gwcs")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What a child hands back instead of an outcome when a retry can help."""
+
+    message: str
+
+
+def run_stage(stage: Stage, job: Job, folder: Path, made: Mapping[str, str]) -> Outcome | Failure:
+    """Run one stage in this process. Permanent failures come back as outcomes.
+
+    Parameters
+    ----------
+    stage : Stage
+        What to run.
+    job : Job
+        Where to, and with which references.
+    folder : Path
+        Private scratch folder; products are left in ``folder/out`` for later stages of the same task.
+    made : mapping of str to str
+        Local paths of products that earlier stages of the task made, by file name.
+    """
+    begun = time.monotonic()
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    out = folder / "out"
+    out.mkdir(parents=True)
+    log_path = folder / f"{stage.label}.log"
+    store: Store | None = None
+    outcome = Outcome(stage.id, "FAILED", log=log_path.name, host=platform.node())
+    try:
+        store = Store(job.output)
+        with _logged(log_path), _here(out):
+            log.info("%s of %s, job %s, on %s", stage.pipeline, stage.product, job.id, platform.node())
+            primary, inputs = _gather(stage, store, folder / "in", made)
+            statuses = _calibrate(stage, job, primary, out)
+            products = _products(out)
+            if not products:
+                raise StepFailed("no product was made")
+            steps = statuses or _recorded_steps(stage, [out / p.name for p in products])
+            log.info("made %s", ", ".join(p.name for p in products))
+    except CalserviceError as fault:
+        if fault.retry:
+            return Failure(str(fault))
+        status = "NO_SCIENCE" if isinstance(fault, NoScienceData) else "FAILED"
+        outcome = replace(outcome, status=status, message=str(fault), error=type(fault).__name__)
+        _note_failure(log_path, fault)
+        return _publish_log(store, log_path, _measured(outcome, begun))
+    except Exception as fault:  # noqa: BLE001 - a defect of ours must not take the worker with it
+        outcome = replace(outcome, message=f"internal error: {type(fault).__name__}: {fault}", error="InternalError")
+        _note_failure(log_path, fault)
+        return _publish_log(store, log_path, _measured(outcome, begun))
+
+    outcome = _measured(replace(outcome, status="COMPLETE", steps=steps, products=tuple(p.name for p in products)), begun)
+    manifest = _manifest(stage, job, outcome, started, inputs, products)
+    try:
+        _publish(store, stage, out, log_path, manifest)
+    except CalserviceError as fault:
+        if fault.retry:
+            return Failure(str(fault))
+        return replace(outcome, status="FAILED", message=str(fault), error=type(fault).__name__, products=())
+    return outcome
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the packages that shape products."""
+    found = {"python": platform.python_version(), "calservice": __version__}
+    for name in _PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def _calibrate(stage: Stage, job: Job, primary: Path, out: Path) -> tuple[StepOutcome, ...]:
+    """Run the pipeline; return the step outcomes where the runner knows them."""
+    from calservice.references import pinned
+
+    os.environ["STPIPE_DISABLE_CRDS_STEPPARS"] = "true"  # the plan has settled all parameters
+    if job.context:
+        pinned.install(Path(job.cache), job.context)
+    for name, value in stage.origins.items():
+        log.info("parameter %s from %s", name, value)
+    if "native" in stage.engines.values() or stage.pipeline not in _official_paths():
+        from calservice.run import recipe
+
+        return recipe.run(stage, primary, out, threads=job.threads)
+    execute.call(_official_paths()[stage.pipeline], primary, stage.parameters, out)
+    return ()
+
+
+def _official_paths() -> dict[str, str]:
+    from calservice.engines import official
+
+    if not official.available():
+        return {}
+    return {alias: entry.path for alias, entry in official.catalog().entries.items()}
+
+
+# -- inputs
+
+
+def _gather(stage: Stage, store: Store, folder: Path, made: Mapping[str, str]) -> tuple[Path, tuple[InputRecord, ...]]:
+    """Bring all inputs, and the association that names them, into one folder."""
+    folder.mkdir(parents=True)
+    records = []
+    for item in stage.inputs:
+        path = _bring(item, store, folder, made)
+        info = path.stat()
+        records.append(
+            InputRecord(
+                name=item.name,
+                role=item.role,
+                url="" if item.file is None else item.file.url,
+                size=info.st_size,
+                stamp="" if item.file is None else item.file.stamp,
+                sha256=checksum(path),
+                key=item.source or "",
+            )
+        )
+        if item.file is not None and info.st_size != item.file.size:
+            raise InputError(f"{item.file.url}: its length changed from {item.file.size} to {info.st_size} since planning")
+    if stage.association is None:
+        return folder / stage.inputs[0].name, tuple(records)
+    primary = folder / (stage.asn_filename or f"{stage.product}_asn.json")
+    primary.write_text(json.dumps(stage.association, indent=2))
+    return primary, tuple(records)
+
+
+def _bring(item: Input, store: Store, folder: Path, made: Mapping[str, str]) -> Path:
+    target = folder / item.name
+    if target.exists():
+        return target
+    if item.name in made:
+        target.symlink_to(made[item.name])
+        return target
+    if item.file is not None:
+        found = Store(parent_of(item.file.url)).fetch(item.file.name, folder)
+        return found if found == target else found.rename(target)
+    if store.stat(item.name) is None:
+        raise InputError(f"{store.join(item.name)} is not there, though {item.source} was to make it")
+    return store.fetch(item.name, folder)
+
+
+# -- products
+
+
+def _products(out: Path) -> tuple[Product, ...]:
+    files = sorted(p for p in out.rglob("*") if p.is_file() and not p.name.startswith("."))
+    return tuple(Product(name=p.relative_to(out).as_posix(), size=p.stat().st_size, sha256=checksum(p)) for p in files)
+
+
+def _recorded_steps(stage: Stage, paths: list[Path]) -> tuple[StepOutcome, ...]:
+    """Read from a product's metadata what happened to each step."""
+    from stdatamodels.jwst.datamodels import read_metadata
+
+    found: dict[str, StepOutcome] = {}
+    for path in paths:
+        if path.suffix != ".fits":
+            continue
+        try:
+            meta = read_metadata(path, flatten=True)
+        except (OSError, ValueError, KeyError):
+            continue
+        for name, value in meta.items():
+            if name.startswith("meta.cal_step.") and value and name not in found:
+                alias = name.rpartition(".")[2]
+                found[name] = StepOutcome(alias, stage.engines.get(alias, "jwst"), str(value))
+    return tuple(found.values())
+
+
+def _manifest(
+    stage: Stage,
+    job: Job,
+    outcome: Outcome,
+    started: str,
+    inputs: tuple[InputRecord, ...],
+    products: tuple[Product, ...],
+) -> Manifest:
+    return Manifest(
+        key=stage.key,
+        recipe_key=stage.recipe_key,
+        stage=stage.id,
+        pipeline=stage.pipeline,
+        product=stage.product,
+        association=stage.asn_filename,
+        started=started,
+        seconds=outcome.seconds,
+        peak_memory=outcome.peak_memory,
+        host=outcome.host,
+        inputs=inputs,
+        references=tuple(ReferenceRecord(reftype=r.reftype, name=r.name, sha1=r.sha1) for r in stage.references),
+        context=job.context,
+        parameters=dict(stage.parameters),
+        origins=dict(stage.origins),
+        engines=dict(stage.engines),
+        versions=versions(),
+        steps=tuple(
+            StepRecord(alias=s.alias, engine=s.engine, status=s.status, seconds=s.seconds) for s in outcome.steps
+        ),
+        products=products,
+    )
+
+
+def _publish(store: Store, stage: Stage, out: Path, log_path: Path, manifest: Manifest) -> None:
+    """Publish products, then the log, then the manifest; retire products of an earlier run that are no more."""
+    name = manifest_name(stage.label)
+    earlier = Manifest.load(store.read(name)) if store.stat(name) is not None else None
+    if earlier is not None:
+        store.remove(name)  # from here on the old manifest would vouch for files that are being replaced
+    for product in manifest.products:
+        store.publish(out / product.name, product.name)
+    store.publish(log_path, log_path.name)
+    store.write(manifest.dump(), name)
+    for stale in {p.name for p in earlier.products} - {p.name for p in manifest.products} if earlier else ():
+        store.remove(stale)
+
+
+def _publish_log(store: Store | None, log_path: Path, outcome: Outcome) -> Outcome:
+    """Put the log of a failure beside where the products would be; its own failure must not hide the first one."""
+    if store is not None and log_path.exists():
+        with contextlib.suppress(CalserviceError):
+            store.publish(log_path, log_path.name)
+            return outcome
+    return replace(outcome, log="")
+
+
+# -- surroundings
+
+
+@contextlib.contextmanager
+def _logged(path: Path) -> Iterator[None]:
+    """Send the records of this run to a file."""
+    handler = logging.FileHandler(path, "w", "utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s - %(name)s - %(levelname)s - %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    logging.captureWarnings(True)
+    crds_logger = logging.getLogger("CRDS")
+    for console in list(crds_logger.handlers):
+        crds_logger.removeHandler(console)
+    crds_logger.propagate = True
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        handler.close()
+
+
+@contextlib.contextmanager
+def _here(folder: Path) -> Iterator[None]:
+    """Work in ``folder``: what a step writes to the current folder is a product too."""
+    before = os.getcwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+def _note_failure(path: Path, fault: BaseException) -> None:
+    with open(path, "a", encoding="utf-8") as file:
+        file.write("".join(traceback.format_exception(fault)))
+
+
+def _measured(outcome: Outcome, begun: float) -> Outcome:
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return replace(outcome, seconds=round(time.monotonic() - begun, 3), peak_memory=peak)
