@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from calservice.model import modes
 
-__all__ = ["RECIPES", "Recipe", "recipe_for"]
+__all__ = ["OFF_BY_DEFAULT", "RECIPES", "Recipe", "recipe_for"]
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,20 @@ class Recipe:
         Aliases in the order of application.
     """
 
+    @property
+    def on(self) -> tuple[str, ...]:
+        """The steps that run unless a parameter says otherwise."""
+        return tuple(step for step in self.steps if step not in OFF_BY_DEFAULT)
+
     pipeline: str
     instruments: frozenset[str]
     steps: tuple[str, ...]
 
+
+OFF_BY_DEFAULT = frozenset(
+    ("emicorr", "firstframe", "charge_migration", "picture_frame", "clean_flicker_noise", "persistence")
+)
+"""Steps whose official default is ``skip=True``."""
 
 _NIR = frozenset(("NIRCAM", "NIRISS", "NIRSPEC", "FGS"))
 _MIRI = frozenset(("MIRI",))
@@ -40,9 +50,7 @@ _SLOPES = ("charge_migration", "jump", "picture_frame", "clean_flicker_noise", "
 
 RECIPES: tuple[Recipe, ...] = (
     Recipe(modes.DETECTOR1, _NIR, (*_NIR_DETECTOR, "dark_current", *_SLOPES)),
-    Recipe(
-        modes.DETECTOR1, _MIRI, (*_MIRI_DETECTOR, "linearity", "rscd", "dark_current", "refpix", *_SLOPES)
-    ),
+    Recipe(modes.DETECTOR1, _MIRI, (*_MIRI_DETECTOR, "linearity", "rscd", "dark_current", "refpix", *_SLOPES)),
     Recipe(modes.DARK, _NIR, _NIR_DETECTOR),
     Recipe(modes.DARK, _MIRI, (*_MIRI_DETECTOR, "linearity", "rscd")),
 )

@@ -42,7 +42,7 @@ class Parameter:
     @property
     def default(self) -> Any:
         """The default value."""
-        return _validator().get_default_value(self.check)
+        return self.convert(_validator().get_default_value(self.check))
 
     def convert(self, value: Any) -> Any:
         """Check and convert a value, given as text or as itself.
@@ -94,6 +94,12 @@ class Entry:
     def class_name(self) -> str:
         """Name of the class without its module."""
         return self.path.rpartition(".")[2]
+
+    @property
+    def off(self) -> bool:
+        """Whether a pipeline skips this step unless told otherwise."""
+        skip = self.parameters.get("skip")
+        return skip is not None and skip.default is True
 
     def step_value(self) -> Step:
         """Return this entry as an opaque `Step`."""
@@ -177,7 +183,9 @@ def _introspect() -> dict[str, Any]:
     )
     if run.returncode:
         last = (run.stderr.strip().splitlines() or ["no message"])[-1]
-        raise EngineError(f"the official engine cannot be imported: {last}. Reinstall it: pip install 'calservice[jwst]'")
+        raise EngineError(
+            f"the official engine cannot be imported: {last}. Reinstall it: pip install 'calservice[jwst]'"
+        )
     content: dict[str, Any] = json.loads(run.stdout)
     return content
 
@@ -206,6 +214,20 @@ def _entry(alias: str, described: Mapping[str, Any]) -> Entry:
         steps=described["steps"],
         parameters={n: Parameter(n, p["check"], p["help"]) for n, p in described["parameters"].items()},
     )
+
+
+_CAL_STEPS: Mapping[str, str] = {
+    "dark_sub": "dark_current",
+    "back_sub": "bkg_subtract",
+    "imprint": "imprint_subtract",
+    "nsclean": "clean_flicker_noise",
+    "wfs_combine": "calwebb_wfs-image3",
+}
+
+
+def alias_of_cal_step(name: str) -> str:
+    """Return the name of the step in its pipeline that ``meta.cal_step.<name>`` records."""
+    return _CAL_STEPS.get(name, name)
 
 
 @cache

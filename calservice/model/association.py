@@ -17,13 +17,28 @@ from calservice.model.errors import AssociationError
 from calservice.model.modes import PIPELINES, pipeline_for_asn_type
 from calservice.model.names import base_and_suffix, stem
 
-__all__ = ["EXPTYPES", "Association", "AsnProduct", "Member", "looks_like_association"]
+__all__ = ["EXPTYPES", "AsnProduct", "Association", "Member", "looks_like_association"]
 
 EXPTYPES = frozenset(
-    """
-    science background psf imprint selfcal sourcecat segmap direct_image target_acquisition guidestar
-    autoflat autowave flat dark engineering tacq taconfirm
-    """.split()
+    [
+        "science",
+        "background",
+        "psf",
+        "imprint",
+        "selfcal",
+        "sourcecat",
+        "segmap",
+        "direct_image",
+        "target_acquisition",
+        "guidestar",
+        "autoflat",
+        "autowave",
+        "flat",
+        "dark",
+        "engineering",
+        "tacq",
+        "taconfirm",
+    ]
 )
 """Roles that a member may have."""
 
@@ -180,9 +195,6 @@ class Association(BaseModel):
         content = self.model_dump(exclude={"filename", "folder", "products"})
         content.setdefault("asn_id", "a3001")
         return {**content, "products": [{"name": self.product_name(product), "members": members}]}
-
-    def __iter__(self) -> Iterator[Any]:  # pydantic would iterate over fields, which nobody wants here
-        return iter(self.products)
 
 
 def _faults(error: ValidationError) -> Iterator[str]:

@@ -116,6 +116,7 @@ class Exposure:
             integration_start=int(word("INTSTART") or 1),
             drop_frames=int(word("DRPFRMS1") or 0),
             tsovisit=self.is_tso,
+            num_superstripe=int(word("SSTR_NST") or 0),
         )
 
     @property

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-__all__ = ["Job", "Outcome", "StepOutcome", "exit_status"]
+__all__ = ["Job", "Outcome", "Status", "StepOutcome", "exit_status"]
 
 Status = Literal["COMPLETE", "KEPT", "FAILED", "BLOCKED", "NO_SCIENCE"]
 

@@ -28,12 +28,15 @@ class Input:
         The file, where it exists already.
     source : str or None
         Id of the stage that makes it. Both None: the file is missing.
+    key : str
+        Key of that stage, settled when the plan is resolved.
     """
 
     name: str
     role: str = "science"
     file: FileStat | None = None
     source: str | None = None
+    key: str = ""
 
     @property
     def missing(self) -> bool:

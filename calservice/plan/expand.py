@@ -138,7 +138,8 @@ class _Expander:
                 held = self.level2.setdefault(name, (asn, product))
                 if held[0] is not asn and _members(held[1]) != _members(product):
                     self.out.notes.append(
-                        f"{asn.filename} and {held[0].filename} both make {name} from other members; {held[0].filename} is used"
+                        f"{asn.filename} and {held[0].filename} both make {name} from other members; "
+                        f"{held[0].filename} is used"
                     )
 
     def _stage3(self, asn: Association, product: AsnProduct) -> None:
@@ -183,7 +184,8 @@ class _Expander:
                 )
             return pipeline
         self.out.notes.append(
-            f"{asn.filename}: its asn_type is {asn.asn_type!r} and no member is there to tell its EXP_TYPE; planned as images"
+            f"{asn.filename}: its asn_type is {asn.asn_type!r} and no member is there to tell its EXP_TYPE; "
+            "planned as images"
         )
         return modes.IMAGE3
 

@@ -87,7 +87,8 @@ def _check_whole(hdu: Any, size: int, where: str, gz: bool) -> None:
     end = place["datLoc"] + place["datSpan"]
     if end > size:
         raise InputError(
-            f"{where}: truncated: {size} bytes, but extension {hdu.name or 'PRIMARY'} ends at {end}. Fetch the file again."
+            f"{where}: truncated: {size} bytes, but extension {hdu.name or 'PRIMARY'} ends at {end}. "
+            "Fetch the file again."
         )
 
 

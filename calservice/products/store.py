@@ -152,7 +152,7 @@ class Store:
         """Open a file for reading; remote ones by ranges of ``block`` bytes."""
         with self._faults(InputError, f"{name} cannot be opened"):
             if self.local:
-                return open(self.path(name), "rb")  # noqa: SIM115 - the caller closes it
+                return open(self.path(name), "rb")
             file: IO[bytes] = self.fs.open(f"{self.root}/{name}", "rb", block_size=block, cache_type="readahead")
         return file
 
@@ -252,7 +252,7 @@ class Store:
             if fault.errno == errno.ENOSPC:
                 raise OutputError(f"{shown(self.url)}: {what}: no space left. Free some, then submit again.") from None
             raise kind(f"{shown(self.url)}: {what}: {_cause(fault)}") from None
-        except Exception as fault:  # stores raise errors of their client libraries: name, do not leak
+        except Exception as fault:  # noqa: BLE001 - stores raise what their client libraries raise: name, do not leak
             name = type(fault).__name__
             passing = any(word in name for word in ("Connect", "Timeout", "SlowDown", "ServerError"))
             raise (TransientError if passing else kind)(f"{shown(self.url)}: {what}: {name}: {_cause(fault)}") from None

@@ -7,8 +7,8 @@ holds the interpreter lock cannot make the worker look dead to its scheduler, an
 its memory is an outcome instead of a lost worker.
 
 The warm process is started by ``python -m calservice.run.isolate`` and talks in lines of JSON on its standard streams:
-requests ``{"id": n, "request": path}``, replies ``{"id": n, "code": c, "signal": s, "peak": bytes}``. The request file is a
-pickle written by the same user in a private folder. When its standard input closes - the worker is gone, by
+requests ``{"id": n, "request": path}``, replies ``{"id": n, "code": c, "signal": s, "peak": bytes}``. The request file
+is a pickle written by the same user in a private folder. When its standard input closes - the worker is gone, by
 ``kill -9`` too - it kills its children and ends.
 
 `multiprocessing` is not used because a worker under a Dask nanny is a daemonic process, which may not have
@@ -55,8 +55,8 @@ class ChildEnd:
         """Why there is no result, for people."""
         if self.signal == signal.SIGKILL:
             return (
-                f"its process was killed (signal 9) after reaching {self.peak_memory / 2**30:.1f} GiB, most likely for lack "
-                "of memory. Give the worker more memory, or fewer tasks at a time."
+                f"its process was killed (signal 9) after reaching {self.peak_memory / 2**30:.1f} GiB, "
+                "most likely for lack of memory. Give the worker more memory, or fewer tasks at a time."
             )
         if self.signal:
             return f"its process was ended by signal {self.signal} ({signal.Signals(self.signal).name})"
@@ -243,7 +243,7 @@ def _child(request: Path, inherited: tuple[int, ...]) -> None:
         part.write_bytes(pickle.dumps(result))
         part.rename(request.with_name("answer"))
         code = 0
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - whatever it was, this process ends here
         import traceback
 
         traceback.print_exc()

@@ -19,8 +19,9 @@ from pathlib import Path
 
 from calservice import __version__
 from calservice.engines import execute
+from calservice.engines.official import alias_of_cal_step as official_alias
 from calservice.model.errors import CalserviceError, InputError, NoScienceData, StepFailed
-from calservice.model.outcome import Job, Outcome, StepOutcome
+from calservice.model.outcome import Job, Outcome, Status, StepOutcome
 from calservice.model.plan import Input, Stage
 from calservice.products.manifest import (
     InputRecord,
@@ -68,10 +69,11 @@ def run_stage(stage: Stage, job: Job, folder: Path, made: Mapping[str, str]) -> 
     outcome = Outcome(stage.id, "FAILED", log=log_path.name, host=platform.node())
     try:
         store = Store(job.output)
-        with _logged(log_path), _here(out):
+        with _logged(log_path):
             log.info("%s of %s, job %s, on %s", stage.pipeline, stage.product, job.id, platform.node())
             primary, inputs = _gather(stage, store, folder / "in", made)
-            statuses = _calibrate(stage, job, primary, out)
+            with _beside(primary, out):
+                statuses = _calibrate(stage, job, primary, out)
             products = _products(out)
             if not products:
                 raise StepFailed("no product was made")
@@ -80,7 +82,7 @@ def run_stage(stage: Stage, job: Job, folder: Path, made: Mapping[str, str]) -> 
     except CalserviceError as fault:
         if fault.retry:
             return Failure(str(fault))
-        status = "NO_SCIENCE" if isinstance(fault, NoScienceData) else "FAILED"
+        status: Status = "NO_SCIENCE" if isinstance(fault, NoScienceData) else "FAILED"
         outcome = replace(outcome, status=status, message=str(fault), error=type(fault).__name__)
         _note_failure(log_path, fault)
         return _publish_log(store, log_path, _measured(outcome, begun))
@@ -89,7 +91,9 @@ def run_stage(stage: Stage, job: Job, folder: Path, made: Mapping[str, str]) -> 
         _note_failure(log_path, fault)
         return _publish_log(store, log_path, _measured(outcome, begun))
 
-    outcome = _measured(replace(outcome, status="COMPLETE", steps=steps, products=tuple(p.name for p in products)), begun)
+    outcome = _measured(
+        replace(outcome, status="COMPLETE", steps=steps, products=tuple(p.name for p in products)), begun
+    )
     manifest = _manifest(stage, job, outcome, started, inputs, products)
     try:
         _publish(store, stage, out, log_path, manifest)
@@ -152,11 +156,13 @@ def _gather(stage: Stage, store: Store, folder: Path, made: Mapping[str, str]) -
                 size=info.st_size,
                 stamp="" if item.file is None else item.file.stamp,
                 sha256=checksum(path),
-                key=item.source or "",
+                key=item.key,
             )
         )
         if item.file is not None and info.st_size != item.file.size:
-            raise InputError(f"{item.file.url}: its length changed from {item.file.size} to {info.st_size} since planning")
+            raise InputError(
+                f"{item.file.url}: its length changed from {item.file.size} to {info.st_size} since planning"
+            )
     if stage.association is None:
         return folder / stage.inputs[0].name, tuple(records)
     primary = folder / (stage.asn_filename or f"{stage.product}_asn.json")
@@ -188,7 +194,7 @@ def _products(out: Path) -> tuple[Product, ...]:
 
 
 def _recorded_steps(stage: Stage, paths: list[Path]) -> tuple[StepOutcome, ...]:
-    """Read from a product's metadata what happened to each step."""
+    """Read from the products' metadata what happened to each step that was to run."""
     from stdatamodels.jwst.datamodels import read_metadata
 
     found: dict[str, StepOutcome] = {}
@@ -200,9 +206,9 @@ def _recorded_steps(stage: Stage, paths: list[Path]) -> tuple[StepOutcome, ...]:
         except (OSError, ValueError, KeyError):
             continue
         for name, value in meta.items():
-            if name.startswith("meta.cal_step.") and value and name not in found:
-                alias = name.rpartition(".")[2]
-                found[name] = StepOutcome(alias, stage.engines.get(alias, "jwst"), str(value))
+            alias = official_alias(name.rpartition(".")[2]) if name.startswith("meta.cal_step.") else ""
+            if alias in stage.engines and value and alias not in found:
+                found[alias] = StepOutcome(alias, stage.engines[alias], str(value))
     return tuple(found.values())
 
 
@@ -286,12 +292,14 @@ def _logged(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _here(folder: Path) -> Iterator[None]:
-    """Work in ``folder``: what a step writes to the current folder is a product too."""
-    before = os.getcwd()
-    os.chdir(folder)
+def _beside(primary: Path, out: Path) -> Iterator[None]:
+    """Work in the folder of the inputs, where official steps look for members; what they write there is a product."""
+    before, inputs = os.getcwd(), set(primary.parent.iterdir())
+    os.chdir(primary.parent)
     try:
         yield
+        for extra in set(primary.parent.iterdir()) - inputs:
+            extra.rename(out / extra.name)
     finally:
         os.chdir(before)
 

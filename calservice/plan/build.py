@@ -1,0 +1,409 @@
+"""Building a plan: survey, expand, resolve parameters, engines and references, find what is done, group into tasks."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from calservice import __version__
+from calservice.engines import official
+from calservice.model.errors import CalserviceError, InputError, ParameterError, Problems, ReferenceFileError
+from calservice.model.exposure import Exposure, FileStat
+from calservice.model.plan import Input, Plan, ReferenceUse, Stage, Task
+from calservice.plan import cut, engines, resume
+from calservice.plan.expand import Expansion, Folder, Start, expand
+from calservice.plan.parameters import Layer, Settings, resolve
+from calservice.products.headers import read_exposure
+from calservice.products.manifest import Manifest, manifest_name
+from calservice.products.store import Store, parent_of
+from calservice.products.survey import Survey, survey
+from calservice.references.select import Crds
+
+__all__ = ["Filters", "Request", "make_plan", "make_single_plan"]
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Which exposures of a batch to take; empty means all. Matching ignores case."""
+
+    observations: frozenset[str] = frozenset()
+    instruments: frozenset[str] = frozenset()
+    exp_types: frozenset[str] = frozenset()
+    filters: frozenset[str] = frozenset()
+
+    def takes(self, stage: Stage) -> bool:
+        """Whether a stage at the end of the graph is wanted."""
+        if stage.exposure is None:
+            return not (self.observations or self.instruments or self.exp_types or self.filters)
+        word = stage.exposure.keywords.get
+        optics = {str(word(k, "")).upper() for k in ("FILTER", "PUPIL", "GRATING")}
+        observation = str(word("OBSERVTN", "")).lstrip("0")
+        return (
+            (not self.observations or observation in {o.lstrip("0") for o in self.observations})
+            and (not self.instruments or stage.exposure.instrument in self.instruments)
+            and (not self.exp_types or stage.exposure.exp_type in self.exp_types)
+            and (not self.filters or bool(optics & self.filters))
+        )
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for.
+
+    Attributes
+    ----------
+    targets : tuple of str
+        Associations, exposures, folders.
+    output : str
+        Path or URL where products go.
+    inputs : str or None
+        Folder of the members, where it is not the associations' own.
+    engine, start : str
+        Engine; which files count as inputs.
+    top : int
+        Highest stage.
+    layers : tuple of Layer
+        Parameter files, then the command line.
+    context : str or None
+        CRDS context; None takes the default.
+    pattern : str or None
+        Pattern of names in folders (a program).
+    filters : Filters
+        Which exposures to take.
+    force : bool
+        Make everything again, done or not.
+    """
+
+    targets: tuple[str, ...]
+    output: str = "."
+    inputs: str | None = None
+    engine: engines.EngineName = "auto"
+    start: Start = "auto"
+    top: int = 3
+    layers: tuple[Layer, ...] = ()
+    context: str | None = None
+    pattern: str | None = None
+    filters: Filters = field(default_factory=Filters)
+    force: bool = False
+
+
+def make_plan(request: Request) -> Plan:
+    """Build the plan of a job. Faults are collected in the plan, not raised.
+
+    Parameters
+    ----------
+    request : Request
+        What the user asked for.
+
+    Returns
+    -------
+    Plan
+    """
+    found = survey(request.targets, inputs=request.inputs, pattern=request.pattern)
+    folders = {url: Folder(url, files, found.made.get(url, frozenset())) for url, files in found.files.items()}
+    expansion = expand(
+        found.associations,
+        found.exposures,
+        folders,
+        cache(read_exposure),
+        level2=found.level2,
+        start=request.start,
+        top=request.top,
+    )
+    expansion.problems = [*found.problems, *expansion.problems]
+    expansion.stages = _filtered(expansion.stages, request.filters)
+    return _settle(expansion, request, found)
+
+
+def make_single_plan(name: str, target: str, request: Request) -> Plan:
+    """Build the plan of one pipeline or step on one file or association (``calservice run``).
+
+    Raises
+    ------
+    Problems
+        Where the pipeline or step is unknown or the input cannot be used.
+    """
+    found = survey((target,), inputs=request.inputs)
+    if found.problems:
+        raise Problems(found.problems)
+    expansion = Expansion()
+    for asn in found.associations:
+        for product in asn.products:
+            base = asn.product_name(product)
+            inputs = tuple(
+                Input(m.expname.rpartition("/")[2], m.role, found.files.get(asn.folder, {}).get(m.expname))
+                for m in dict.fromkeys(product.members)
+            )
+            expansion.problems += [
+                InputError(f"{asn.folder}/{i.name} is not there; all members lie beside the association")
+                for i in inputs
+                if i.missing
+            ]
+            record = asn.record(product, [m.model_dump() for m in dict.fromkeys(product.members)])
+            first = next((i.file for i in inputs if i.file and i.role == "science"), None)
+            stage = Stage(f"{name}:{base}", name, 0, base, inputs, record, asn.filename)
+            expansion.stages[stage.id] = stage.but(exposure=read_exposure(first) if first else None)
+    for file in found.exposures:
+        exposure = read_exposure(file)
+        stage = Stage(f"{name}:{exposure.base}", name, 0, exposure.base, (Input(file.name, "science", file),))
+        expansion.stages[stage.id] = stage.but(exposure=exposure)
+    return _settle(expansion, request, found)
+
+
+def _settle(expansion: Expansion, request: Request, found: Survey) -> Plan:
+    resolver = _Resolver(request, expansion)
+    stages: dict[str, Stage] = {}
+    for stage in expansion.stages.values():
+        stages[stage.id] = resolver.resolve(stage, stages)
+    resolver.report_unused()
+    crds = resolver.crds
+    return Plan(
+        stages=stages,
+        tasks=group(stages),
+        problems=tuple({str(p): p for p in (*expansion.problems, *resolver.problems)}.values()),
+        notes=tuple(dict.fromkeys((*expansion.notes, *resolver.notes))),
+        output=request.output,
+        context=crds.context if crds else "",
+        cache=str(crds.cache) if crds else "",
+    )
+
+
+def _filtered(stages: dict[str, Stage], filters: Filters) -> dict[str, Stage]:
+    """Keep the wanted ends of the graph and what they need."""
+    needed_by = {source for stage in stages.values() for source in stage.sources}
+    keep: set[str] = set()
+    todo = [s for s in stages.values() if s.id not in needed_by and filters.takes(s)]
+    while todo:
+        stage = todo.pop()
+        if stage.id not in keep:
+            keep.add(stage.id)
+            todo += [stages[s] for s in stage.sources]
+    return {name: stage for name, stage in stages.items() if name in keep}
+
+
+class _Resolver:
+    def __init__(self, request: Request, expansion: Expansion) -> None:
+        self.request = request
+        self.expansion = expansion
+        self.problems: list[CalserviceError] = []
+        self.notes: list[str] = []
+        self.used: set[int] = set()
+        self.store = Store(request.output)
+        self.listing = self._listing()
+        self.versions = _shaping_versions()
+        self.crds = self._crds()
+        self.selected: dict[tuple[str, tuple[str, ...]], tuple[ReferenceUse, ...]] = {}
+
+    def _listing(self) -> dict[str, FileStat]:
+        try:
+            return self.store.listing()
+        except InputError:
+            return {}
+
+    def _crds(self) -> Crds | None:
+        try:
+            return Crds.resolve(context=self.request.context)
+        except CalserviceError as fault:
+            self.problems.append(fault)
+            return None
+
+    def resolve(self, stage: Stage, before: Mapping[str, Stage]) -> Stage:
+        inputs = tuple(replace(i, key=before[i.source].key) if i.source else i for i in stage.inputs)
+        stage = stage.but(inputs=inputs)
+        faults = len(self.problems)
+        settings = self._settings(stage)
+        choice = engines.choose(stage, settings, self.request.engine)
+        self.problems += choice.problems
+        self.notes += choice.notes
+        stage = stage.but(engines=choice.engines, parameters=settings.values, origins=settings.origins)
+        stage = stage.but(references=self._references(stage, settings))
+        sources = [before[s] for s in stage.sources]
+        memory, output_bytes = cut.project(stage, sources)
+        stage = stage.but(cut=cut.describe_cut(stage, engines.native_steps()), memory=memory, output_bytes=output_bytes)
+        stage = stage.but(recipe_key=resume.recipe_key(stage, self.versions))
+        stage = stage.but(key=resume.keyed(stage))
+        return self._with_state(stage, sources, bool(len(self.problems) - faults))
+
+    def _with_state(self, stage: Stage, sources: Sequence[Stage], faulty: bool) -> Stage:
+        missing = [i.name for i in stage.inputs if i.missing]
+        if missing:
+            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+            return stage.but(state="blocked", reason=f"{missing[0]}{more} missing")
+        blocked = next((s for s in sources if s.state == "blocked"), None)
+        if blocked is not None:
+            return stage.but(state="blocked", reason=blocked.reason)
+        if faulty or (stage.exposure is None and stage.level > 0):
+            return stage.but(state="blocked", reason="see the problems")
+        if self.request.force:
+            return stage.but(reason="forced")
+        name = manifest_name(stage.label)
+        manifest = Manifest.load(self.store.read(name)) if name in self.listing else None
+        done, reason = resume.standing(stage, manifest, self.listing, _content, self.versions)
+        if done and manifest is not None:
+            return stage.but(state="done", reason=reason, key=manifest.key)
+        return stage.but(reason=reason)
+
+    # -- parameters
+
+    def _settings(self, stage: Stage) -> Settings:
+        instrument = stage.exposure.instrument if stage.exposure else ""
+        try:
+            schemas = engines.schemas_for(stage.pipeline, instrument)
+        except CalserviceError as fault:
+            self.problems.append(fault)
+            return Settings({}, {})
+        layers = [*self._crds_layers(stage), *self.request.layers]
+        offset = len(layers) - len(self.request.layers)
+        settings, problems, used = resolve(schemas, layers)
+        self.problems += problems
+        self.used |= {index - offset for index in used if index >= offset}
+        return settings
+
+    def _crds_layers(self, stage: Stage) -> list[Layer]:
+        """Parameters that CRDS ``pars-*`` references set: those of the steps, then the pipeline's."""
+        if self.crds is None or stage.exposure is None or not official.available():
+            return []
+        catalog = official.catalog()
+        if stage.pipeline not in catalog:
+            return []
+        types = catalog.pars(stage.pipeline)
+        found = self._select(stage, tuple(t for n, t in types.items() if n), tuple(types.values()))
+        layers = []
+        for name, reftype in sorted(types.items(), key=lambda item: item[0] == ""):
+            use = found.get(reftype)
+            if use is not None and use.name != "N/A":
+                layers.append(_parameter_layer(use, stage.pipeline, name))
+        return layers
+
+    def report_unused(self) -> None:
+        """Report what was set on the command line or in files for no stage of the plan."""
+        if not self.expansion.stages:
+            return
+        for index, layer in enumerate(self.request.layers):
+            if index not in self.used:
+                names = ", ".join(_dotted(layer.values)) or "nothing"
+                where = layer.pipeline or "any pipeline of this job"
+                self.problems.append(ParameterError(f"{layer.origin}: {names}: {where} has no such step or parameter"))
+
+    # -- references
+
+    def _references(self, stage: Stage, settings: Settings) -> tuple[ReferenceUse, ...]:
+        if self.crds is None or stage.exposure is None or not stage.engines:
+            return ()
+        overrides = self._overrides(settings)
+        types = tuple(sorted(set(engines.reference_types(stage, stage.engines, settings)) - set(overrides)))
+        found = self._select(stage, types, types)
+        return tuple(sorted((*found.values(), *overrides.values()), key=lambda use: use.reftype))
+
+    def _select(self, stage: Stage, shown: tuple[str, ...], types: tuple[str, ...]) -> dict[str, ReferenceUse]:
+        assert self.crds is not None
+        assert stage.exposure is not None
+        key = (stage.exposure.file.url, types)
+        if key not in self.selected:
+            self.selected[key] = self._selected(stage.exposure, types)
+        return {use.reftype: use for use in self.selected[key]}
+
+    def _selected(self, exposure: Exposure, types: tuple[str, ...]) -> tuple[ReferenceUse, ...]:
+        from calservice.references.cache import fetch
+        from calservice.references.select import header_from_fits
+
+        assert self.crds is not None
+        try:
+            chosen = self.crds.select(header_from_fits(exposure.keywords), types)
+            files = fetch(self.crds, {name for name in chosen.values() if name != "N/A"})
+        except Problems as fault:
+            self.problems += [ReferenceFileError(f"{exposure.file.name}: {p}") for p in fault.problems]
+            return ()
+        except CalserviceError as fault:
+            self.problems.append(fault)
+            return ()
+        return tuple(
+            ReferenceUse(t, n, files[n].sha1, files[n].size, str(files[n].path)) if n in files else ReferenceUse(t, n)
+            for t, n in chosen.items()
+        )
+
+    def _overrides(self, settings: Settings) -> dict[str, ReferenceUse]:
+        from calservice.references.cache import override
+
+        found = {}
+        for values in (settings.values, *settings.values.get("steps", {}).values()):
+            for name, value in values.items():
+                if not name.startswith("override_") or not value:
+                    continue
+                reftype = name.removeprefix("override_")
+                if str(value).upper() == "N/A":
+                    found[reftype] = ReferenceUse(reftype, "N/A")
+                    continue
+                try:
+                    file = override(str(value))
+                except CalserviceError as fault:
+                    self.problems.append(fault)
+                    continue
+                values[name] = str(Path(value).resolve())
+                found[reftype] = ReferenceUse(reftype, str(file.path), file.sha1, file.size, str(file.path))
+        return found
+
+
+def group(stages: Mapping[str, Stage]) -> tuple[Task, ...]:
+    """Group the stages to be done into tasks: stages 1 and 2 of an exposure go together.
+
+    A stage 2 joins the task of its stage 1 where that is all it waits for and it is the first to need it.
+    """
+    tasks: dict[str, list[Stage]] = {}
+    home: dict[str, str] = {}
+    for stage in stages.values():
+        if stage.state != "todo":
+            continue
+        waiting = [s for s in stage.sources if stages[s].state == "todo"]
+        host = waiting[0] if len(waiting) == 1 and stage.level == 2 and stages[waiting[0]].level == 1 else None
+        if host is not None and home[host] == host and len(tasks[host]) == 1:
+            tasks[host].append(stage)
+            home[stage.id] = host
+        else:
+            tasks[stage.id] = [stage]
+            home[stage.id] = stage.id
+    return tuple(Task(members[-1].id if len(members) > 1 else name, tuple(members)) for name, members in tasks.items())
+
+
+def _parameter_layer(use: ReferenceUse, pipeline: str, step: str) -> Layer:
+    from calservice.plan.parameter_files import read_parameters
+
+    read = read_parameters(use.path)
+    origin = f"CRDS {use.reftype} {use.name}"
+    return Layer(origin, read.values, None if step else pipeline, step or None)
+
+
+def _dotted(values: Mapping[str, Any], prefix: str = "--") -> Iterable[str]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _dotted(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def _shaping_versions() -> dict[str, str]:
+    """Versions that change products: ours and those of the packages that calibrate."""
+    found = {"calservice": __version__}
+    for package in ("jwst", "stcal", "stdatamodels"):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _content(file: FileStat) -> str:
+    """Return the SHA-256 of a file, read whole; asked only when its stamp changed but its length did not."""
+    digest = hashlib.sha256()
+    with Store(parent_of(file.url)).open(file.name, block=4 * 2**20) as stream:
+        while chunk := stream.read(4 * 2**20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+Header = Callable[[FileStat], Exposure]

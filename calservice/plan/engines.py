@@ -1,0 +1,167 @@
+"""Which engine runs each step, and what each stage may be told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+from calservice.engines import official
+from calservice.model import modes
+from calservice.model.errors import CalserviceError, EngineError, ParameterError
+from calservice.model.plan import Stage
+from calservice.model.step import ExposureInfo, Step
+from calservice.plan.parameters import OfficialSchema, Schema, Schemas, Settings, schema_of
+from calservice.recipes import OFF_BY_DEFAULT, recipe_for
+
+__all__ = ["Choice", "EngineName", "choose", "native_steps", "reference_types", "schemas_for"]
+
+EngineName = Literal["auto", "native", "jwst"]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The engine of every step of a stage, in order; faults found on the way."""
+
+    engines: Mapping[str, str]
+    problems: tuple[CalserviceError, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@cache
+def native_steps() -> Mapping[str, Step]:
+    """Return the native steps by alias."""
+    from calservice.steps.registry import NATIVE
+
+    return NATIVE
+
+
+def schemas_for(pipeline: str, instrument: str) -> Schemas:
+    """Return what a pipeline (or single step) and its steps accept.
+
+    The official declarations are taken where the jwst package is installed, since they are complete; else those of
+    the native steps.
+    """
+    if official.available():
+        catalog = official.catalog()
+        if pipeline not in catalog:
+            raise ParameterError(f"{pipeline}: no such pipeline or step")
+        entry = catalog[pipeline]
+        steps: dict[str, Schema] = {n: OfficialSchema(catalog[a].parameters) for n, a in entry.steps.items()}
+        return Schemas(pipeline, OfficialSchema(entry.parameters), steps)
+    recipe = recipe_for(pipeline, instrument)
+    native = native_steps()
+    if recipe is None:
+        if pipeline in native:
+            return Schemas(pipeline, schema_of(native[pipeline]))
+        raise EngineError(
+            f"{pipeline}: not native yet, and the official engine is not installed: pip install 'calservice[jwst]'"
+        )
+    own = OfficialSchema({"save_calibrated_ramp": official.Parameter("save_calibrated_ramp", "boolean(default=False)")})
+    off = {"skip": official.Parameter("skip", "boolean(default=False)")}
+    return Schemas(
+        pipeline, own, {s: schema_of(native[s]) if s in native else OfficialSchema(off) for s in recipe.steps}
+    )
+
+
+def choose(stage: Stage, settings: Settings, engine: EngineName) -> Choice:
+    """Choose the engine of every step of a stage.
+
+    ``auto`` takes the native step where there is one that serves the case, else the official one; ``native``
+    refuses what is not native; ``jwst`` is official throughout.
+    """
+    instrument = stage.exposure.instrument if stage.exposure else ""
+    recipe = recipe_for(stage.pipeline, instrument)
+    if recipe is not None and stage.inputs[0].name.endswith("_ramp.fits"):
+        steps: tuple[str, ...] = ("ramp_fit", "gain_scale")
+    elif recipe is not None:
+        steps = recipe.steps
+    else:
+        steps = (stage.pipeline,) if stage.pipeline in native_steps() else ()
+    running = tuple(s for s in steps if _runs(s, settings, recipe is not None and s in OFF_BY_DEFAULT))
+    if engine == "jwst" or not steps:
+        return _official_throughout(stage, engine, running, settings)
+    engines, problems, notes = {}, [], []
+    for alias in running:
+        reason = _not_native(alias, stage, settings)
+        if reason is None:
+            engines[alias] = "native"
+        elif engine == "native":
+            problems.append(
+                EngineError(
+                    f"{stage.id}: step {alias} has no native version ({reason}). "
+                    f"Use --engine auto, or skip it: --steps.{alias}.skip=true"
+                )
+            )
+        elif not official.available():
+            problems.append(
+                EngineError(
+                    f"{stage.id}: step {alias} needs the official engine ({reason}): pip install 'calservice[jwst]'"
+                )
+            )
+        else:
+            engines[alias] = "jwst"
+            if alias in native_steps():
+                notes.append(f"{stage.id}: {alias} runs officially: {reason}")
+    return Choice(engines, tuple(problems), tuple(notes))
+
+
+def _official_throughout(stage: Stage, engine: EngineName, running: tuple[str, ...], settings: Settings) -> Choice:
+    if engine == "native":
+        return Choice({}, (EngineError(f"{stage.id}: {stage.pipeline} is not native yet. Use --engine auto or jwst."),))
+    if not official.available():
+        return Choice(
+            {},
+            (EngineError(f"{stage.id}: {stage.pipeline} needs the official engine: pip install 'calservice[jwst]'"),),
+        )
+    catalog = official.catalog()
+    on = tuple(n for n, alias in catalog[stage.pipeline].steps.items() if _runs(n, settings, catalog[alias].off))
+    return Choice(dict.fromkeys(running or on or (stage.pipeline,), "jwst"))
+
+
+def _runs(name: str, settings: Settings, off: bool) -> bool:
+    """Whether a step of a pipeline runs: as told, else by its default."""
+    told = settings.step(name).get("skip")
+    return not (off if told is None else told)
+
+
+def _not_native(alias: str, stage: Stage, settings: Settings) -> str | None:
+    """Return why a step cannot run natively here, None where it can."""
+    step = native_steps().get(alias)
+    if step is None:
+        return "not written yet"
+    info = stage.exposure.info if stage.exposure else None
+    if info is None:
+        return None
+    return supports(step, settings.step(alias) if stage.pipeline != alias else settings.values, info)
+
+
+def supports(step: Step, values: Mapping[str, object], info: ExposureInfo) -> str | None:
+    """Return why a native step cannot serve a case, None where it can."""
+    own = {k: v for k, v in values.items() if not k.startswith("override_") and k != "steps"}
+    known = {k: v for k, v in own.items() if k in step.params.model_fields}
+    if len(known) != len(own):
+        return f"parameter {sorted(set(own) - set(known))[0]} is the official step's only"
+    if known.get("pre_hooks") or known.get("post_hooks"):
+        return "hooks take the official step's models"
+    return step.supports(step.params.model_validate(known), info)
+
+
+def reference_types(stage: Stage, engines: Mapping[str, str], settings: Settings) -> tuple[str, ...]:
+    """Return the reference types that a stage uses."""
+    found: dict[str, None] = {}
+    whole = recipe_for(stage.pipeline, stage.exposure.instrument if stage.exposure else "") is None
+    if whole and official.available() and "native" not in engines.values():
+        return official.catalog().references(stage.pipeline, settings.skipped)
+    for alias, engine in engines.items():
+        if engine == "native":
+            found |= dict.fromkeys(need.reftype for need in native_steps()[alias].references)
+        else:
+            found |= dict.fromkeys(official.catalog().references(alias))
+    return tuple(found)
+
+
+def known_pipelines() -> tuple[str, ...]:
+    """Return the aliases of all pipelines."""
+    return tuple(modes.PIPELINES)

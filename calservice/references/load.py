@@ -1,0 +1,332 @@
+"""Load reference files into `Reference` values, and cut them to the subarray of an exposure."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+
+from calservice.model.block import Array
+from calservice.model.dqflags import PIXEL_FLAGS
+from calservice.model.errors import ReferenceFileError
+from calservice.model.step import Reference, ReferenceNeed
+
+__all__ = ["Placement", "clear_cache", "fit_to_exposure", "load_reference", "load_user_flags"]
+
+_EXTENSIONS: Mapping[str, str] = {
+    "data": "SCI",
+    "dq": "DQ",
+    "err": "ERR",
+    "coeffs": "COEFFS",
+    "inv_coeffs": "INV_COEFFS",
+    "average_dark_current": "AVDRKCUR",
+}
+"""FITS extensions of arrays whose name differs from the extension's, as in the stdatamodels schemas."""
+
+_KEYWORDS: Mapping[str, str] = {
+    "meta.instrument.name": "INSTRUME",
+    "meta.instrument.detector": "DETECTOR",
+    "meta.exposure.readpatt": "READPATT",
+    "meta.exposure.nframes": "NFRAMES",
+    "meta.exposure.ngroups": "NGROUPS",
+    "meta.exposure.groupgap": "GROUPGAP",
+    "meta.exposure.gain_factor": "GAINFACT",
+    "meta.exposure.average_dark_current": "AVDRKCUR",
+    "meta.subarray.name": "SUBARRAY",
+    "meta.subarray.xstart": "SUBSTRT1",
+    "meta.subarray.ystart": "SUBSTRT2",
+    "meta.subarray.xsize": "SUBSIZE1",
+    "meta.subarray.ysize": "SUBSIZE2",
+    "meta.reftype": "REFTYPE",
+    "meta.pedigree": "PEDIGREE",
+    "meta.useafter": "USEAFTER",
+}
+"""Header keywords by the metadata path that stdatamodels gives them."""
+
+_CACHE_BYTES = 2 * 1024**3
+_Key = tuple[str, int, int, ReferenceNeed]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where on the detector an image lies: first pixel, counted from 1, and size in pixels."""
+
+    xstart: int
+    ystart: int
+    xsize: int
+    ysize: int
+
+    def sized(self, shape: tuple[int, ...]) -> Placement:
+        """Return the placement with the size that the array really has.
+
+        IRS2 images, whose 3200 rows stand for 2048 of the detector, keep their declared height.
+        """
+        rows, columns = shape[-2:]
+        rows = self.ysize if (self.ysize, rows) == (2048, 3200) else rows
+        return Placement(self.xstart, self.ystart, columns, rows)
+
+
+class _Cache:
+    """References of this process, most recently used last, within a number of bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._held: OrderedDict[_Key, Reference] = OrderedDict()
+
+    def get(self, key: _Key) -> Reference | None:
+        with self._lock:
+            if key in self._held:
+                self._held.move_to_end(key)
+            return self._held.get(key)
+
+    def put(self, key: _Key, reference: Reference) -> None:
+        with self._lock:
+            self._held[key] = reference
+            while len(self._held) > 1 and sum(map(_bytes, self._held.values())) > self._limit:
+                self._held.popitem(last=False)
+
+    def clear(self) -> None:
+        with self._lock:
+            self._held.clear()
+
+
+def _bytes(reference: Reference) -> int:
+    """Return the memory a reference takes. Mapped arrays, in the byte order of files, take none."""
+    return sum(a.nbytes for a in reference.arrays.values() if a.dtype.isnative)
+
+
+_cache = _Cache(_CACHE_BYTES)
+
+
+def clear_cache() -> None:
+    """Forget all references that this process holds."""
+    _cache.clear()
+
+
+def load_reference(path: str | Path, need: ReferenceNeed) -> Reference:
+    """Load what a step needs of a reference file, whole.
+
+    Parameters
+    ----------
+    path : str or Path
+        A FITS file on this machine.
+    need : ReferenceNeed
+        The arrays to load. An array that the file lacks is left out; ``dq`` is then zero. Those in
+        ``need.mapped`` stay on disk where the file's layout allows it.
+
+    Returns
+    -------
+    Reference
+        Read-only arrays in native byte order: float32, and uint32 for flags, which have the standard
+        values whatever the file's DQ_DEF table numbers them. Kept for the next call as long as the
+        file stays the same.
+
+    Raises
+    ------
+    ReferenceFileError
+        If the file is missing or is no readable FITS file, or has none of the arrays.
+    """
+    try:
+        status = Path(path).stat()
+        key = (str(path), status.st_mtime_ns, status.st_size, need)
+        known = _cache.get(key)
+        if known is not None:
+            return known
+        with fits.open(path, memmap=False) as file:
+            arrays = dict(_mapped(path, need))
+            arrays |= _arrays(file, need, [name for name in need.arrays if name not in arrays], arrays)
+            reference = Reference(arrays, _metadata(file))
+    except (OSError, TypeError, ValueError, KeyError) as error:
+        raise ReferenceFileError(
+            f"{path}: the {need.reftype} reference cannot be read ({error}); "
+            "remove it from the reference cache so that it is fetched again"
+        ) from error
+    if not reference.arrays:
+        raise ReferenceFileError(
+            f"{path}: has none of the arrays {', '.join(need.arrays)} of a {need.reftype} reference; "
+            "give a file of that type"
+        )
+    _cache.put(key, reference)
+    return reference
+
+
+def _extension(name: str) -> str:
+    return _EXTENSIONS.get(name, name.upper())
+
+
+def _mapped(path: str | Path, need: ReferenceNeed) -> Iterator[tuple[str, Array]]:
+    """Map the arrays that may stay on disk, where the file holds them as plain 32-bit numbers."""
+    if not need.mapped:
+        return
+    with fits.open(path, memmap=True) as file:
+        for name in need.mapped:
+            if _extension(name) not in file:
+                continue
+            header = file[_extension(name)].header
+            if header.get("BITPIX") == -32 and not {"BSCALE", "BZERO"} & set(header):
+                array = file[_extension(name)].data
+                array.flags.writeable = False
+                yield name, array
+
+
+def _arrays(
+    file: fits.HDUList, need: ReferenceNeed, names: Sequence[str], others: Mapping[str, Array]
+) -> dict[str, Array]:
+    """Read arrays into memory. Flags that the file lacks are zeros of the shape of its images."""
+    made: dict[str, Array] = {}
+    for name in sorted(names, key=lambda name: name == "dq"):
+        found = file[_extension(name)].data if _extension(name) in file else None
+        if name == "dq":
+            images = [*made.values(), *others.values()]
+            if found is None and not images:
+                continue
+            array = _flags(file, np.zeros(images[0].shape[-2:], np.uint32) if found is None else found)
+        elif found is None:
+            continue
+        else:
+            array = np.array(found, dtype=np.float32, order="C")
+        array.flags.writeable = False
+        made[name] = array
+    return made
+
+
+def _flags(file: fits.HDUList, stored: Array) -> Array:
+    """Translate flags from the numbers of the file's own table to the standard ones."""
+    flags = np.array(stored, dtype=np.uint32, order="C")
+    if "DQ_DEF" not in file or file["DQ_DEF"].data is None or not len(file["DQ_DEF"].data):
+        return flags
+    made = np.zeros_like(flags)
+    table = file["DQ_DEF"].data
+    for value, name in zip(table["VALUE"], table["NAME"], strict=True):
+        standard = PIXEL_FLAGS.get(str(name).strip())
+        if standard is not None:
+            made[(flags & np.uint32(value)) != 0] |= np.uint32(standard)
+    return made
+
+
+def _metadata(file: fits.HDUList) -> dict[str, Any]:
+    headers = [file[0].header, *(hdu.header for hdu in file[1:2])]
+    return {path: next((h[keyword] for h in headers if keyword in h), None) for path, keyword in _KEYWORDS.items()}
+
+
+def load_user_flags(path: str | Path) -> Reference:
+    """Load the image of flags that ``dq_init``'s parameter ``user_supplied_dq`` names.
+
+    Parameters
+    ----------
+    path : str or Path
+        A FITS file with one image of integers.
+
+    Returns
+    -------
+    Reference
+        ``dq``, uint32.
+
+    Raises
+    ------
+    ReferenceFileError
+        If the file is missing, or is no FITS file with an image of integers.
+    """
+    try:
+        flags = np.asarray(fits.getdata(path))
+    except (OSError, ValueError, IndexError) as error:
+        raise ReferenceFileError(
+            f"{path}: the file named by user_supplied_dq cannot be read ({error}); name a FITS file"
+        ) from error
+    if flags.dtype.kind not in "iu" or flags.ndim != 2:
+        raise ReferenceFileError(
+            f"{path}: the file named by user_supplied_dq holds {flags.dtype} of {flags.ndim} "
+            "dimensions; name one with a 2-D image of integers"
+        )
+    return Reference({"dq": flags.astype(np.uint32)}, {})
+
+
+def _placed(reference: Reference, shape: tuple[int, ...], path: str | Path) -> Placement:
+    """Return the declared placement of a reference; that of the full frame if it has its shape."""
+    declared = [reference.meta.get(f"meta.subarray.{name}") for name in ("xstart", "ystart", "xsize", "ysize")]
+    if all(value is not None for value in declared):
+        placement = Placement(*(int(value) for value in declared if value is not None))
+    else:
+        miri = str(reference.meta.get("meta.instrument.name")).upper() == "MIRI"
+        full = (1024, 1032) if miri else (2048, 2048)
+        if tuple(shape[-2:]) != full:
+            raise ReferenceFileError(
+                f"{path}: its header does not say where on the detector its {shape[-1]} x {shape[-2]} "
+                "pixels lie; add SUBSTRT1, SUBSTRT2, SUBSIZE1 and SUBSIZE2"
+            )
+        placement = Placement(1, 1, full[1], full[0])
+    if placement.xstart < 1 or placement.ystart < 1:
+        raise ReferenceFileError(
+            f"{path}: its header places it at pixel ({placement.xstart}, {placement.ystart}), but "
+            "pixels count from 1; correct SUBSTRT1 and SUBSTRT2"
+        )
+    return placement
+
+
+def fit_to_exposure(
+    reference: Reference,
+    need: ReferenceNeed,
+    science: Placement,
+    shape: tuple[int, int],
+    path: str | Path = "reference",
+) -> Reference:
+    """Cut a reference to the part of the detector that an exposure covers.
+
+    Parameters
+    ----------
+    reference : Reference
+        As `load_reference` returns it.
+    need : ReferenceNeed
+        Tells whether cutting is allowed.
+    science : Placement
+        SUBSTRT1, SUBSTRT2, SUBSIZE1 and SUBSIZE2 of the exposure.
+    shape : tuple of int
+        Rows and columns that the exposure's arrays really have.
+    path : str or Path
+        Name of the file, for messages.
+
+    Returns
+    -------
+    Reference
+        The same if it matches, else views of its arrays.
+
+    Raises
+    ------
+    ReferenceFileError
+        If the reference does not say where it lies, or does not cover the exposure.
+
+    Notes
+    -----
+    The rules are those of the official package: sizes are those of the arrays where the header differs,
+    a missing placement is taken as the full frame if the size is that of one.
+    """
+    main = next((n for n in need.arrays if n in reference and n != "dq"), need.arrays[0])
+    size = reference[main].shape
+    if not need.subarray:
+        if tuple(size[-2:]) == shape:
+            return reference
+        raise ReferenceFileError(
+            f"{path}: the {need.reftype} reference has {size[-1]} x {size[-2]} pixels, the exposure "
+            f"{shape[1]} x {shape[0]}; references of this type are not cut, give one of the subarray"
+        )
+    declared = _placed(reference, size, path)
+    if declared.sized(size) == science.sized(shape):
+        return reference
+    x, y = science.xstart - declared.xstart, science.ystart - declared.ystart
+    right, top = x + science.xsize, y + science.ysize
+    outside = x < 0 or y < 0 or right > declared.xsize or top > declared.ysize
+    if outside or (science.ysize, science.xsize) != shape:
+        raise ReferenceFileError(
+            f"{path}: the {need.reftype} reference covers {declared.xsize} x {declared.ysize} pixels "
+            f"from ({declared.xstart}, {declared.ystart}) on, the exposure {shape[1]} x {shape[0]} from "
+            f"({science.xstart}, {science.ystart}) on; give a reference that covers the subarray"
+        )
+    arrays = {name: a[..., y:top, x:right] if a.shape[-2:] == size[-2:] else a for name, a in reference.arrays.items()}
+    return Reference(arrays, reference.meta)

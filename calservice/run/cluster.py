@@ -1,0 +1,162 @@
+"""The cluster executor: the tasks of a plan on a Dask cluster. The only module that imports dask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from calservice.model.errors import SchedulerError
+from calservice.model.outcome import Job, Outcome
+from calservice.model.plan import Plan, Task
+from calservice.products.store import shown
+from calservice.run.local import Watcher
+from calservice.run.task import run_task, task_key
+
+__all__ = ["connect", "local_cluster", "run_on_cluster"]
+
+_RETRIES = 2
+_WINDOW = 4
+"""Tasks submitted ahead, for each thread of the cluster."""
+
+
+@contextmanager
+def connect(address: str, timeout: float = 15.0) -> Iterator[Any]:
+    """Connect to a running scheduler.
+
+    Parameters
+    ----------
+    address : str
+        ``tcp://host:port`` or ``tls://host:port`` (TLS files as dask's configuration names them).
+    timeout : float
+        Seconds to wait.
+
+    Raises
+    ------
+    SchedulerError
+        Where it does not answer, or has no workers.
+    """
+    from distributed import Client
+
+    try:
+        client = Client(address, timeout=timeout, set_as_default=False)
+    except (OSError, TimeoutError, ValueError, TypeError) as fault:
+        raise SchedulerError(
+            f"{shown(address)}: no Dask scheduler answers there ({type(fault).__name__}). "
+            "Start one with: dask scheduler; dask worker ADDRESS"
+        ) from None
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=timeout)
+        except TimeoutError:
+            raise SchedulerError(
+                f"{shown(address)}: the scheduler has no workers. Start some with: dask worker {shown(address)}"
+            ) from None
+        yield client
+
+
+@contextmanager
+def local_cluster(workers: int, dashboard: bool) -> Iterator[Any]:
+    """Start a Dask cluster of worker processes on this machine and connect to it."""
+    import dask
+    from distributed import Client, LocalCluster
+
+    with (
+        dask.config.set({"distributed.admin.log-format": "%(name)s - %(levelname)s - %(message)s"}),
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0" if dashboard else None,
+            silence_logs=40,
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
+
+
+def run_on_cluster(plan: Plan, job: Job, client: Any, *, watch: Watcher | None = None) -> list[Outcome]:
+    """Run the tasks of a plan on a Dask cluster.
+
+    Tasks are submitted in a window that moves on as they end, so that a job of thousands stays light on the
+    scheduler. A lost worker's tasks are run again by Dask; what calservice itself can tell to be permanent is
+    never raised.
+
+    Parameters
+    ----------
+    plan : Plan
+        Without problems that forbid running.
+    job : Job
+        Settings; paths in it must mean the same on the workers.
+    client : distributed.Client
+        Connected.
+    watch : callable, optional
+        Told when a task is submitted and ends.
+
+    Raises
+    ------
+    SchedulerError
+        Where the scheduler goes away in mid-job. What was published stands; submit again to go on.
+    """
+    from distributed import as_completed
+    from distributed.client import FutureCancelledError
+
+    home = {stage.id: task.id for task in plan.tasks for stage in task.stages}
+    waiting = {t.id: {home[s] for s in t.sources if s in home} for t in plan.tasks}
+    tasks = {task.id: task for task in plan.tasks}
+    ended: dict[str, tuple[Outcome, ...]] = {}
+    futures: dict[str, str] = {}
+    outcomes: list[Outcome] = []
+    done = as_completed(with_results=False)
+    window = max(8, _WINDOW * sum(client.nthreads().values()))
+
+    def submit() -> None:
+        ready = [n for n, needs in waiting.items() if needs <= ended.keys()]
+        for name in ready[: max(0, window - len(futures))]:
+            needs = [ended[n] for n in waiting.pop(name)]
+            future = client.submit(
+                run_task, tasks[name], job, *needs, key=task_key(tasks[name], job), retries=_RETRIES, pure=False
+            )
+            futures[future.key] = name
+            done.add(future)
+            if watch:
+                watch(tasks[name], "started", ())
+
+    submit()
+    try:
+        while futures:
+            future = next(done)
+            name = futures.pop(future.key)
+            ended[name] = _result(future, tasks[name])
+            outcomes += ended[name]
+            future.release()
+            if watch:
+                watch(tasks[name], "ended", ended[name])
+            submit()
+    except (FutureCancelledError, OSError, StopIteration) as fault:
+        raise SchedulerError(
+            f"{shown(client.scheduler.address if client.scheduler else '')}: the scheduler went away in mid-job "
+            f"({type(fault).__name__}). What is finished stands; submit the same job again to go on."
+        ) from None
+    return outcomes
+
+
+def _result(future: Any, task: Task) -> tuple[Outcome, ...]:
+    """Return the outcomes of a finished future; what could not be run is an outcome too."""
+    from distributed.client import FutureCancelledError
+
+    if future.status == "cancelled":
+        raise FutureCancelledError(key=future.key, reason="lost")
+    fault = future.exception()
+    if fault is None:
+        outcomes: tuple[Outcome, ...] = future.result()
+        return outcomes
+    if type(fault).__name__ == "KilledWorker":
+        message = (
+            "it took several workers down with it, most likely for lack of memory. "
+            "Give the workers more memory, or fewer threads."
+        )
+    else:
+        message = f"{type(fault).__name__}: {fault}"
+    return tuple(Outcome(s.id, "FAILED", message, error=type(fault).__name__) for s in task.stages)

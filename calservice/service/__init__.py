@@ -1,0 +1,1 @@
+"""Jobs: what submit and batch do around a plan."""

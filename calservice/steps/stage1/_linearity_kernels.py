@@ -1,0 +1,113 @@
+"""Compiled loops of the linearity step, row by row so that a row's coefficients stay in the cache."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from calservice.model.block import Array
+from calservice.model.dqflags import SATURATED
+from calservice.steps.compiled import compiled
+
+__all__ = ["correct_groups", "correct_images", "correct_reads"]
+
+
+@compiled
+def _evaluate(values: Array, coefficients: Array, y: int, out: Array) -> None:
+    """Evaluate row ``y``'s polynomials (Horner's scheme) in the precision of ``out``."""
+    order = coefficients.shape[0] - 1
+    for x in range(values.shape[0]):
+        out[x] = coefficients[order, y, x] * values[x]
+    for j in range(order - 1, 0, -1):
+        for x in range(values.shape[0]):
+            out[x] = (out[x] + coefficients[j, y, x]) * values[x]
+    for x in range(values.shape[0]):
+        out[x] = out[x] + coefficients[0, y, x]
+
+
+@compiled
+def correct_groups(data: Array, groupdq: Array, forward: Array) -> Array:
+    """Return corrected groups; saturated ones stay as they are. All in float32."""
+    nints, ngroups, nrows, ncols = data.shape
+    made = np.empty_like(data)
+    row = np.empty(ncols, np.float32)
+    for y in range(nrows):
+        for i in range(nints):
+            for g in range(ngroups):
+                _evaluate(data[i, g, y], forward, y, row)
+                for x in range(ncols):
+                    saturated = (groupdq[i, g, y, x] & SATURATED) != 0
+                    made[i, g, y, x] = data[i, g, y, x] if saturated else row[x]
+    return made
+
+
+@compiled
+def correct_images(images: Array, forward: Array) -> Array:
+    """Return corrected images (integration, row, column), float32."""
+    made = np.empty_like(images)
+    for y in range(images.shape[1]):
+        for i in range(images.shape[0]):
+            _evaluate(images[i, y], forward, y, made[i, y])
+    return made
+
+
+@compiled
+def _rates(data: Array, groupdq: Array, forward: Array, y: int, nframes: int, base: Array, rate: Array) -> None:
+    """Estimate a row's linear counts at the first group and counts a read, from one integration.
+
+    The rate is that between the first group and the last but one of those that are not saturated.
+    """
+    ngroups, ncols = data.shape[0], data.shape[2]
+    last = np.empty(ncols, np.float32)
+    late = np.empty(ncols, np.int64)
+    linear = np.empty(ncols, np.float32)
+    for x in range(ncols):
+        count = 0
+        for g in range(ngroups):
+            count += (groupdq[g, y, x] & SATURATED) == 0
+        late[x] = max(count - 1, 2) - 1
+        last[x] = data[late[x], y, x]
+    _evaluate(data[0, y], forward, y, base)
+    _evaluate(last, forward, y, linear)
+    for x in range(ncols):
+        if (groupdq[0, y, x] & SATURATED) != 0:
+            base[x] = data[0, y, x]
+        if (groupdq[late[x], y, x] & SATURATED) != 0:
+            linear[x] = last[x]
+        rate[x] = np.float64(np.float32(linear[x] - base[x])) / np.float64(late[x] * nframes)
+
+
+@compiled
+def correct_reads(data: Array, groupdq: Array, forward: Array, inverse: Array, nframes: int) -> Array:
+    """Return corrected groups, each taken apart into its reads; intermediate values in float64."""
+    nints, ngroups, nrows, ncols = data.shape
+    made = np.empty_like(data)
+    base, rate = np.empty(ncols, np.float32), np.empty(ncols, np.float64)
+    linear, total = np.empty(ncols, np.float64), np.empty(ncols, np.float64)
+    reads = np.empty((nframes, ncols), np.float64)
+    middle = (nframes + 1) / 2.0
+    for y in range(nrows):
+        for i in range(nints):
+            _rates(data[i], groupdq[i], forward, y, nframes, base, rate)
+            for g in range(ngroups):
+                total[:] = 0
+                for r in range(nframes):
+                    since = (g * nframes + r + 1) - middle
+                    for x in range(ncols):
+                        linear[x] = base[x] + rate[x] * since
+                    _evaluate(linear, inverse, y, reads[r])
+                    for x in range(ncols):
+                        total[x] += reads[r, x]
+                for x in range(ncols):
+                    linear[x] = data[i, g, y, x] - total[x] / nframes
+                total[:] = 0
+                for r in range(nframes):
+                    for x in range(ncols):
+                        reads[r, x] += linear[x]
+                    _evaluate(reads[r].copy(), forward, y, reads[r])
+                    for x in range(ncols):
+                        total[x] += reads[r, x]
+                for x in range(ncols):
+                    saturated = (groupdq[i, g, y, x] & SATURATED) != 0
+                    value = np.float32(total[x] / nframes)
+                    made[i, g, y, x] = data[i, g, y, x] if saturated else value
+    return made

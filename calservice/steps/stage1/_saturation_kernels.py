@@ -1,0 +1,162 @@
+"""Compiled loops of the saturation step. They write into the group flags that they are given."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from calservice.model.block import Array
+from calservice.model.dqflags import AD_FLOOR, DO_NOT_USE, SATURATED
+from calservice.steps.compiled import compiled
+
+__all__ = [
+    "clear_saturated",
+    "flag_averaged",
+    "flag_saturated",
+    "flag_second_group",
+    "flag_second_group_irs2",
+]
+
+_FLOOR = AD_FLOOR | DO_NOT_USE
+_SPENT = SATURATED | DO_NOT_USE
+
+
+@compiled
+def _spread(marks: Array, filled: Array, grow: int, flag: int, out: Array) -> None:
+    """Set ``flag`` in ``out`` within ``grow`` pixels of every mark; rows not ``filled`` have none."""
+    nrows, ncols = marks.shape
+    wide = np.empty(ncols, np.uint8)
+    for y in range(nrows):
+        if not filled[y]:
+            continue
+        for x in range(ncols):
+            wide[x] = 0
+        for x in range(ncols):
+            if marks[y, x]:
+                for near in range(max(0, x - grow), min(ncols, x + grow + 1)):
+                    wide[near] = flag
+        for row in range(max(0, y - grow), min(nrows, y + grow + 1)):
+            for x in range(ncols):
+                out[row, x] |= wide[x]
+
+
+@compiled
+def flag_saturated(data: Array, groupdq: Array, threshold: Array, grow: int) -> None:
+    """Flag groups from the first above the threshold on, their neighbours, and the A/D floor."""
+    nints, ngroups, nrows, ncols = data.shape
+    above = np.empty((nrows, ncols), np.uint8)
+    marks = np.empty((nrows, ncols), np.uint8)
+    filled = np.empty(nrows, np.uint8)
+    for i in range(nints):
+        above[:] = 0
+        for g in range(ngroups):
+            plane, flags = data[i, g], groupdq[i, g]
+            for y in range(nrows):
+                some = np.uint8(0)
+                for x in range(ncols):
+                    value = plane[y, x]
+                    high = above[y, x] | np.uint8(value >= threshold[y, x])
+                    low = np.uint8(value <= 0)
+                    above[y, x] = high
+                    mark = np.uint8(high * SATURATED) | np.uint8(flags[y, x] & SATURATED)
+                    marks[y, x] = mark
+                    some |= mark
+                    flags[y, x] = flags[y, x] | mark | np.uint8(low * _FLOOR)
+                filled[y] = some
+            if grow > 0:
+                _spread(marks, filled, grow, SATURATED, flags)
+
+
+@compiled
+def flag_averaged(data: Array, groupdq: Array, threshold: Array, unchecked: Array, nframes: int, grow: int) -> None:
+    """Do not use groups whose last frames may have saturated before the next group shows it.
+
+    A frame-averaged group that reaches the threshold only in its last frame has a mean below it. A
+    group above the threshold lowered by that factor, followed by a saturated group, is not used.
+    """
+    nints, ngroups, nrows, ncols = data.shape
+    marks = np.empty((nrows, ncols), np.uint8)
+    filled = np.empty(nrows, np.uint8)
+    for i in range(nints):
+        for g in range(ngroups - 2, -1, -1):
+            last = (g + 1) * nframes
+            lowered = (last - (nframes - 1) / 2.0) / last
+            plane, flags, later = data[i, g], groupdq[i, g], groupdq[i, g + 1]
+            for y in range(nrows):
+                filled[y] = 0
+                for x in range(ncols):
+                    marks[y, x] = 0
+                    if (later[y, x] & SATURATED) != 0 and (flags[y, x] & _SPENT) == 0:
+                        factor = 1.0 if unchecked[y, x] else lowered
+                        if np.float64(plane[y, x]) >= np.float64(threshold[y, x]) * factor:
+                            marks[y, x] = 1
+                            filled[y] = 1
+            _spread(marks, filled, grow, DO_NOT_USE, flags)
+
+
+@compiled
+def _hidden(first: np.float32, second: np.float32, limit: np.float32, bias: np.float32, nframes: int) -> bool:
+    """Tell whether the second group may hide a saturating event in its last frame.
+
+    That is when the rate of the first group does not lead to saturation by the third, yet the step
+    to the second is larger than what an event in its last frame needs.
+    """
+    signal = np.float32(first - bias)
+    expected = np.float64(signal) / ((nframes + 1) / 2.0) * (3 * nframes) + np.float64(bias)
+    left = np.float32(np.float32(limit - first) / np.float32(nframes))
+    return expected < np.float64(limit) and np.float32(second - first) > left
+
+
+@compiled
+def flag_second_group(data: Array, groupdq: Array, threshold: Array, bias: Array, nframes: int) -> None:
+    """Do not use second groups that hide saturation which the third group shows."""
+    nints, _, nrows, ncols = data.shape
+    for i in range(nints):
+        for y in range(nrows):
+            for x in range(ncols):
+                third = (groupdq[i, 2, y, x] & SATURATED) != 0
+                if third and (groupdq[i, 1, y, x] & SATURATED) == 0:
+                    limit = threshold[y, x]
+                    if _hidden(data[i, 0, y, x], data[i, 1, y, x], limit, bias[y, x], nframes):
+                        groupdq[i, 1, y, x] |= DO_NOT_USE
+
+
+@compiled
+def flag_second_group_irs2(data: Array, groupdq: Array, threshold: Array, bias: Array, nframes: int, grow: int) -> None:
+    """Flag as saturated, with neighbours, second groups that hide saturation of the third."""
+    nints, _, nrows, ncols = data.shape
+    marks = np.empty((nrows, ncols), np.uint8)
+    filled = np.empty(nrows, np.uint8)
+    for i in range(nints):
+        for y in range(nrows):
+            filled[y] = 0
+            for x in range(ncols):
+                limit = threshold[y, x]
+                marks[y, x] = 0
+                if data[i, 2, y, x] >= limit and _hidden(
+                    data[i, 0, y, x], data[i, 1, y, x], limit, bias[y, x], nframes
+                ):
+                    marks[y, x] = 1
+                    filled[y] = 1
+        _spread(marks, filled, grow, SATURATED, groupdq[i, 1])
+
+
+@compiled
+def clear_saturated(zeroframe: Array, threshold: Array, grow: int) -> None:
+    """Set zero frame values to 0 that are saturated, next to such, or at the A/D floor."""
+    nints, nrows, ncols = zeroframe.shape
+    marks = np.empty((nrows, ncols), np.uint8)
+    flags = np.empty((nrows, ncols), np.uint8)
+    filled = np.empty(nrows, np.uint8)
+    for i in range(nints):
+        for y in range(nrows):
+            filled[y] = 0
+            for x in range(ncols):
+                value = zeroframe[i, y, x]
+                marks[y, x] = value >= threshold[y, x]
+                flags[y, x] = marks[y, x] or value <= 0
+                filled[y] |= marks[y, x]
+        _spread(marks, filled, grow, 1, flags)
+        for y in range(nrows):
+            for x in range(ncols):
+                if flags[y, x]:
+                    zeroframe[i, y, x] = 0

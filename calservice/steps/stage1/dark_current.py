@@ -1,0 +1,231 @@
+"""Subtract the dark current, group by group."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from pydantic import Field
+
+from calservice.model.block import Array, Block, Reach
+from calservice.model.errors import ReferenceFileError
+from calservice.model.step import (
+    ExposureInfo,
+    Params,
+    Reference,
+    ReferenceNeed,
+    References,
+    Step,
+)
+
+__all__ = ["STEP", "DarkCurrentParams"]
+
+
+class DarkCurrentParams(Params):
+    """Parameters of ``dark_current``."""
+
+    dark_output: str | None = Field(None, description="Dark model or averaged dark subtracted")
+    average_dark_current: float | None = Field(
+        None, description="The average dark current for this detector in units of e-/sec."
+    )
+
+
+@dataclass(frozen=True)
+class _Sampling:
+    """How the groups of the exposure are made from those of the dark reference."""
+
+    groups: int
+    """Groups that the reference has."""
+    extra: int
+    """Groups to extrapolate beyond them."""
+    average: bool
+    """Whether groups are averaged from the reference's, or taken one by one."""
+
+
+def _readout(dark: Reference) -> tuple[int, int]:
+    """Return the frames averaged into a group of the reference, and those skipped between groups."""
+    nframes = dark.meta.get("meta.exposure.nframes")
+    gap = dark.meta.get("meta.exposure.groupgap")
+    if nframes is None or gap is None:
+        raise ReferenceFileError(
+            "dark reference: its header has no NFRAMES or no GROUPGAP, without which its groups cannot "
+            "be matched to the exposure's; use a complete file"
+        )
+    return int(nframes), int(gap)
+
+
+def _sampling(dark: Reference, info: ExposureInfo) -> _Sampling:
+    groups = int(dark["data"].shape[-3])
+    nframes, gap = _readout(dark)
+    needed = info.ngroups * info.nframes + (info.ngroups - 1) * info.groupgap
+    missing = needed - (groups * nframes + (groups - 1) * gap)
+    extra = math.ceil((missing + gap) / (nframes + gap)) if missing > 0 else 0
+    if extra and groups < 2:
+        raise ReferenceFileError(
+            "dark reference: has one group, from which the dark current cannot be extrapolated to the "
+            f"{info.ngroups} groups of the exposure; use a dark with more groups"
+        )
+    return _Sampling(groups, extra, (nframes, gap) != (info.nframes, info.groupgap))
+
+
+def _frame(dark: Array, sampling: _Sampling, k: int) -> Array:
+    """Return group ``k`` of one integration of a dark, extrapolated where needed, NaN as 0.
+
+    As in the official step, an extrapolated dark is float64 throughout.
+    """
+    dtype = np.float64 if sampling.extra else np.float32
+    if k < sampling.groups:
+        frame = np.array(dark[k], np.float32).astype(dtype)
+    else:
+        last = np.array(dark[sampling.groups - 1], np.float32)
+        step = last - np.array(dark[sampling.groups - 2], np.float32)
+        frame = (k - sampling.groups + 1) * step.astype(np.float64) + last
+    frame[np.isnan(frame)] = 0
+    return frame
+
+
+def _mean(dark: Array, sampling: _Sampling, start: int, count: int) -> Array:
+    """Return the mean of ``count`` dark groups as float32; NaN if the dark has none of them."""
+    stop = min(start + count, sampling.groups + sampling.extra)
+    if start >= stop and count == 1:
+        raise ReferenceFileError(
+            f"dark reference: has {stop} groups, too few for group {start + 1} that the exposure's "
+            "GROUPGAP asks for; use a dark with NFRAMES=1, GROUPGAP=0"
+        )
+    if start >= stop:
+        return np.full(dark.shape[1:], np.nan, np.float32)
+    total = _frame(dark, sampling, start)
+    for k in range(start + 1, stop):
+        total += _frame(dark, sampling, k)
+    return (total / total.dtype.type(stop - start)).astype(np.float32)
+
+
+def _planes(dark: Array, sampling: _Sampling, groups: tuple[int, int], info: ExposureInfo) -> list[Array]:
+    """Return what to subtract from each of the exposure's groups in a range, for one dark."""
+    if not sampling.average:
+        return [_frame(dark, sampling, g) for g in range(*groups)]
+    stride = info.nframes + info.groupgap
+    return [_mean(dark, sampling, g * stride, info.nframes) for g in range(*groups)]
+
+
+def _integration(number: int, available: int, info: ExposureInfo) -> int:
+    """Return which dark serves an integration, counted from 0 within the file.
+
+    The first integrations of an exposure have their own; later ones, and all those of a file that
+    starts later in its exposure, take the last.
+    """
+    return number if number < available and info.integration_start == 1 else available - 1
+
+
+def subtract(block: Block, references: References, params: DarkCurrentParams, info: ExposureInfo) -> dict[str, Array]:
+    """Subtract the dark current from the groups of a block.
+
+    Parameters
+    ----------
+    block : Block
+        ``data`` (integration, group, row, column) float32 in DN and ``pixeldq`` (row, column) uint32.
+    references : mapping
+        ``dark`` with ``data`` (group, row, column) float32 in DN, or with a leading integration axis
+        (MIRI); ``dq`` (row, column) uint32, or with leading axes (integration, 1); and, as prepared,
+        ``average_dark_current`` (row, column) float32 in electrons/s, or ``replacement`` for one that
+        the exposure carries.
+    params : DarkCurrentParams
+        Parameters.
+    info : ExposureInfo
+        Numbers of groups and frames, and ``integration_start``.
+
+    Returns
+    -------
+    dict
+        ``data``, ``pixeldq`` and, where one applies, ``average_dark_current`` (row, column) float32 in
+        electrons/s.
+
+    Notes
+    -----
+    Source: ``dark_current`` in the JWST pipeline documentation. Means are summed frame by frame in
+    float32, as NumPy does along the first axis.
+    """
+    dark = references["dark"]
+    flags, images = np.asarray(dark["dq"], np.uint32), dark["data"]
+    if images.ndim == 4:
+        flags = np.bitwise_or.reduce(flags[:, 0], axis=0) if flags.ndim == 4 else flags
+    else:
+        images = images[None]
+    sampling = _sampling(dark, info)
+    groups, first = block.window.group, block.window.integration[0]
+    # The official step averages as many of the reference's integrations as the exposure has; the
+    # others stay zero, which matters only to a file that starts later in its exposure.
+    averaged = min(images.shape[0], info.nints) if sampling.average else images.shape[0]
+    planes: dict[int, list[Array]] = {}
+    data = np.empty_like(block["data"])
+    for i, ramp in enumerate(block["data"]):
+        k = _integration(first + i, images.shape[0], info)
+        if k >= averaged:
+            data[i] = ramp
+            continue
+        if k not in planes:
+            planes[k] = _planes(images[k], sampling, groups, info)
+        for g, plane in enumerate(planes[k]):
+            np.subtract(ramp[g], plane, out=data[i, g], casting="same_kind")
+    made: dict[str, Array] = {"data": data, "pixeldq": block["pixeldq"] | flags}
+    if "average_dark_current" in dark:
+        made["average_dark_current"] = np.array(dark["average_dark_current"], np.float32)
+    elif "average_dark_current" in block and "replacement" in dark:
+        made["average_dark_current"] = np.array(dark["replacement"], np.float32)
+    return made
+
+
+def _prepare(references: References, params: DarkCurrentParams, info: ExposureInfo) -> References:
+    """Settle the average dark current: the parameter, else the reference's number, as an image.
+
+    The reference's image, if it has one that is not zero, only replaces one that the exposure already
+    carries, which raw exposures never do: as in the official step it is then not applied.
+    """
+    dark = references["dark"]
+    arrays = {name: dark[name] for name in ("data", "dq")}
+    image = dark["average_dark_current"] if "average_dark_current" in dark else None
+    number = params.average_dark_current
+    if number is None and (image is None or np.sum(image) == 0.0):
+        number = dark.meta.get("meta.exposure.average_dark_current") or 0.0
+    shape = (info.nrows, info.ncols)
+    if number is None and image is not None and image.shape == shape:
+        arrays["replacement"] = image
+    if number is not None:
+        arrays["average_dark_current"] = np.zeros(shape, np.float32) + np.float32(number)
+    return {**references, "dark": Reference(arrays, dark.meta)}
+
+
+def _not_applicable(references: References, params: DarkCurrentParams, info: ExposureInfo) -> str | None:
+    nframes, gap = _readout(references["dark"])
+    if nframes > info.nframes or gap > info.groupgap:
+        return (
+            f"the dark reference has NFRAMES={nframes}, GROUPGAP={gap}, more than the exposure's "
+            f"NFRAMES={info.nframes}, GROUPGAP={info.groupgap}"
+        )
+    return None
+
+
+def _supports(params: DarkCurrentParams, info: ExposureInfo) -> str | None:
+    if info.num_superstripe:
+        return "superstripe exposures"
+    return "dark_output" if params.dark_output is not None else None
+
+
+STEP = Step(
+    alias="dark_current",
+    summary="Subtract the dark current",
+    params=DarkCurrentParams,
+    kernel=subtract,
+    reads=("data", "pixeldq", "average_dark_current"),
+    writes=("data", "pixeldq", "average_dark_current"),
+    references=(ReferenceNeed("dark", ("data", "dq", "average_dark_current"), subarray=False, mapped=("data",)),),
+    reach=lambda params, info: Reach(),
+    not_applicable=_not_applicable,
+    supports=_supports,
+    prepare=_prepare,
+    cal_step="dark_sub",
+    suffix="dark_current",
+    official="jwst.dark_current.DarkCurrentStep",
+)
+"""The step."""

@@ -1,0 +1,216 @@
+"""Fit count rates to ramps by ordinary least squares with optimal weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from calservice.model.block import Array, Block, Reach
+from calservice.model.dqflags import DO_NOT_USE, PERSISTENCE, SATURATED
+from calservice.model.step import (
+    ExposureInfo,
+    Params,
+    ReferenceNeed,
+    References,
+    Step,
+    Tally,
+)
+from calservice.steps.arrays import owned, owned_image
+
+__all__ = ["RATE_ARRAYS", "STEP", "RampFitParams"]
+
+_KINDS = ("slope", "dq", "err", "var_poisson", "var_rnoise")
+RATE_ARRAYS: tuple[str, ...] = (*_KINDS, *(f"int_{kind}" for kind in _KINDS))
+"""What ramp fitting makes: images of the exposure, then of each integration."""
+
+_LIKELY_GROUPS = 4
+"""Groups below which the official step fits by least squares even if asked for ``LIKELY``."""
+
+
+class RampFitParams(Params):
+    """Parameters of ``ramp_fit``."""
+
+    algorithm: Literal["OLS_C", "LIKELY"] = Field("OLS_C", description="Fitting algorithm")
+    int_name: str = Field("", description="Name of the product with integrations")
+    save_opt: bool = Field(False, description="Save optional output")
+    opt_name: str = Field("", description="Name of the optional output")
+    suppress_one_group: bool = Field(True, description="Suppress saturated ramps with good 0th group")
+    firstgroup: int | None = Field(None, description="Ignore groups before this one (zero indexed)")
+    lastgroup: int | None = Field(None, description="Ignore groups after this one (zero indexed)")
+    maximum_cores: str = Field(
+        "1",
+        description="cores for multiprocessing. Can be an integer, 'half', 'quarter', or 'all'; "
+        "native steps use the threads of their worker instead",
+    )
+
+
+def _selected(params: RampFitParams, ngroups: int) -> tuple[int, int]:
+    """Return the half-open range of groups that the parameters leave to be fitted."""
+    first = max(params.firstgroup or 0, 0)
+    last = ngroups - 1 if params.lastgroup is None else params.lastgroup
+    if first >= last:
+        return 0, ngroups
+    return first, min(last + 1, ngroups)
+
+
+def _suppresses(params: RampFitParams, ngroups: int) -> bool:
+    return params.suppress_one_group and ngroups > 1
+
+
+def _discards(params: RampFitParams, info: ExposureInfo) -> bool:
+    """Tell whether leading and trailing groups without one usable pixel are discarded."""
+    return info.instrument.upper() == "MIRI" and info.ngroups > 1
+
+
+def _chunk(block: Block, references: References, params: RampFitParams, info: ExposureInfo) -> tuple[Array, Array]:
+    """Return, for each group, whether no pixel of it is usable and whether all are saturated."""
+    flags = block["groupdq"]
+    ngroups = flags.shape[1]
+    if not _discards(params, info):
+        saturated = np.zeros(ngroups, np.bool_)
+        saturated[0] = bool(np.all(flags[:, 0] & SATURATED))
+        return np.zeros(ngroups, np.bool_), saturated
+    first, stop = _selected(params, ngroups)
+    unusable = (flags & DO_NOT_USE) != 0
+    unusable[:, :first] = True
+    unusable[:, stop:] = True
+    if _suppresses(params, ngroups):
+        good = ((flags & ~np.uint8(PERSISTENCE)) == 0) & ~unusable
+        unusable |= (np.count_nonzero(good, axis=1) == 1)[:, None]
+    return (
+        unusable.all(axis=(0, 2, 3)),
+        ((flags & SATURATED) != 0).all(axis=(0, 2, 3)),
+    )
+
+
+def _combine(parts: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:
+    return (
+        np.logical_and.reduce([part[0] for part in parts]),
+        np.logical_and.reduce([part[1] for part in parts]),
+    )
+
+
+def _finalize(combined: tuple[Array, Array]) -> Mapping[str, Array]:
+    """Return ``ramp_groups``: first group, stop, and whether the first is saturated everywhere."""
+    unusable, saturated = combined
+    first, stop = 0, unusable.size
+    while first < stop and unusable[first]:
+        first += 1
+    if first < stop and unusable[stop - 1]:
+        stop -= 1
+    full = int(first < stop and saturated[first])
+    return {"ramp_groups": np.array([first, stop, full], np.int64)}
+
+
+def _verdict(result: Mapping[str, Array], params: RampFitParams, info: ExposureInfo) -> str | None:
+    first, stop, full = (int(n) for n in result["ramp_groups"])
+    if _discards(params, info) and stop - first < 2:
+        return "fewer than two groups have a usable pixel, too few to fit ramps of MIRI"
+    return "all ramps are saturated in all integrations" if full else None
+
+
+def fit(block: Block, references: References, params: RampFitParams, info: ExposureInfo) -> dict[str, Array]:
+    """Fit the ramps of a block.
+
+    Parameters
+    ----------
+    block : Block
+        ``data`` (integration, group, row, column) float32 in DN, ``groupdq`` of the same shape uint8,
+        ``pixeldq`` (row, column) uint32; optionally ``zeroframe`` (integration, row, column) float32 in
+        DN, ``average_dark_current`` (row, column) float32 in electrons/s, and the tally's
+        ``ramp_groups``.
+    references : mapping
+        ``gain`` with ``data`` (row, column) float32 in electrons/DN and ``readnoise`` with ``data``
+        float32 in DN (of the difference of two frames).
+    params : RampFitParams
+        Parameters.
+    info : ExposureInfo
+        Times in seconds and ``nframes`` are used.
+
+    Returns
+    -------
+    dict
+        `RATE_ARRAYS`: slopes and errors in DN/s, variances in DN^2/s^2, all float32; flags uint32.
+
+    Notes
+    -----
+    Source: ``ramp_fit`` (OLS) in the JWST pipeline documentation; weights of Fixsen et al. 2000, PASP
+    112, 1350; segments and their combination as in JWST-STScI-001490 (SM-12).
+    """
+    from calservice.steps.stage1 import _ramp_fit_kernels as kernels
+
+    data = block["data"]
+    nints, ngroups, nrows, ncols = data.shape
+    shape = (nrows, ncols)
+    first, stop = 0, ngroups
+    if "ramp_groups" in block:
+        first, stop = int(block["ramp_groups"][0]), int(block["ramp_groups"][1])
+    gain = owned(references["gain"]["data"], np.float32)
+    scaled = gain / np.sqrt(np.float64(2.0 * info.nframes))
+    noise = (references["readnoise"]["data"] * scaled).astype(np.float32)
+    zero = block["zeroframe"] if "zeroframe" in block else np.zeros((0, 0, 0), np.float32)
+    dark = block.arrays.get("average_dark_current")
+    frame_time = float(np.float32(info.frame_time))
+    made: dict[str, Array] = {}
+    for name in RATE_ARRAYS:
+        size = (nints, *shape) if name.startswith("int_") else shape
+        made[name] = np.zeros(size, np.uint32 if name.endswith("dq") else np.float32)
+    kernels.fit_ramps(
+        data,
+        block["groupdq"],
+        block["pixeldq"],
+        zero,
+        gain,
+        noise,
+        owned_image(dark, shape, np.float32),
+        (first, stop, *_selected(params, ngroups)),
+        _suppresses(params, ngroups),
+        (
+            float(np.float32(info.group_time)),
+            (info.nframes + 1.0) * frame_time / 2.0,
+            frame_time,
+        ),
+        kernels.weight_table(min(stop - first, kernels.TABLED)),
+        tuple(made[kind] for kind in _KINDS),
+        tuple(made[f"int_{kind}"] for kind in _KINDS),
+    )
+    return made
+
+
+def _supports(params: RampFitParams, info: ExposureInfo) -> str | None:
+    if info.num_superstripe:
+        return "superstripe exposures"
+    if params.save_opt:
+        return "save_opt"
+    if info.ngroups >= _LIKELY_GROUPS and (params.algorithm == "LIKELY" or info.read_times):
+        return "the algorithm LIKELY"
+    return None
+
+
+STEP = Step(
+    alias="ramp_fit",
+    summary="Fit count rates to the ramps",
+    params=RampFitParams,
+    kernel=fit,
+    reads=("data", "groupdq", "pixeldq", "zeroframe", "average_dark_current"),
+    writes=RATE_ARRAYS,
+    references=(ReferenceNeed("readnoise", ("data",)), ReferenceNeed("gain", ("data",))),
+    reach=lambda params, info: Reach(frozenset(("integration", "group"))),
+    tally=Tally(
+        name="ramp_groups",
+        chunk=_chunk,
+        combine=_combine,
+        finalize=_finalize,
+        reads=("groupdq",),
+        required=_discards,
+        verdict=_verdict,
+    ),
+    supports=_supports,
+    cal_step="ramp_fit",
+    suffix="ramp_fit",
+    official="jwst.ramp_fitting.RampFitStep",
+)
+"""The step."""

@@ -1,0 +1,183 @@
+"""Flag groups above the saturation threshold or at the floor of the A-to-D converter."""
+
+from __future__ import annotations
+
+import numpy as np
+from pydantic import Field
+
+from calservice.model.block import Array, Block, Reach
+from calservice.model.dqflags import NO_SAT_CHECK
+from calservice.model.step import ExposureInfo, Params, ReferenceNeed, References, Step
+from calservice.steps.arrays import owned
+
+__all__ = ["STEP", "SaturationParams", "irs2_science_rows"]
+
+_UNREACHABLE = np.float32(65536)
+"""A threshold above the 16-bit A-to-D converter, for pixels that cannot be checked. DN."""
+
+
+class SaturationParams(Params):
+    """Parameters of ``saturation``."""
+
+    n_pix_grow_sat: int = Field(1, description="number of layers adjacent pixels to flag")
+    use_readpatt: bool = Field(True, description="Use grouped read pattern information to assist with flagging")
+
+
+def _is_irs2(info: ExposureInfo) -> bool:
+    return max(info.nrows, info.ncols) > 2048
+
+
+def irs2_science_rows(nrows: int, detector: str) -> Array:
+    """Return which rows of a NIRSpec IRS2 image hold science pixels.
+
+    Parameters
+    ----------
+    nrows : int
+        Rows of the image, interleaved reference pixels included (3200 for a full frame).
+    detector : str
+        ``NRS1`` or ``NRS2``; the latter is read from the other side.
+
+    Returns
+    -------
+    ndarray of bool
+        One element a row.
+
+    Notes
+    -----
+    Source: "NIRSpec IRS2 Readout Mode" in the JWST User Documentation. The reference output comes
+    first; then, in each of the four outputs, 4 reference pixels are read in the middle of every 16
+    science pixels.
+    """
+    normal, reference = 16, 4
+    width = 512 + 512 // normal * reference
+    rows = np.arange(nrows)
+    phase = (rows - width - normal // 2) % (normal + reference)
+    science = (rows >= width) & ((rows < width + normal // 2) | (phase >= reference))
+    return science[::-1] if detector == "NRS2" else science
+
+
+def _thresholds(references: References) -> tuple[Array, Array, Array]:
+    """Return thresholds in DN, where there is none to check against, and flags for PIXELDQ."""
+    reference = references["saturation"]
+    threshold = owned(reference["data"], np.float32)
+    flags = owned(reference["dq"], np.uint32)
+    flags[np.isnan(threshold)] |= np.uint32(NO_SAT_CHECK)
+    unchecked = (flags & NO_SAT_CHECK) != 0
+    threshold[unchecked] = _UNREACHABLE
+    return threshold, unchecked.astype(np.uint8), flags
+
+
+def _bias(references: References, like: Array) -> Array:
+    if "superbias" in references:
+        return owned(references["superbias"]["data"], np.float32)
+    return np.zeros_like(like)
+
+
+def flag(block: Block, references: References, params: SaturationParams, info: ExposureInfo) -> dict[str, Array]:
+    """Flag saturation and A/D floor in the groups of a block.
+
+    Parameters
+    ----------
+    block : Block
+        ``data`` (integration, group, row, column) float32 in DN, ``groupdq`` of the same shape uint8,
+        ``pixeldq`` (row, column) uint32 and, optionally, ``zeroframe`` (integration, row, column).
+    references : mapping
+        ``saturation`` with ``data`` (row, column) float32 in DN and ``dq`` uint32; optionally
+        ``superbias`` with ``data``.
+    params : SaturationParams
+        Parameters.
+    info : ExposureInfo
+        ``nframes`` and the shape of the exposure are used.
+
+    Returns
+    -------
+    dict
+        ``groupdq``, ``pixeldq`` and, if given, ``zeroframe``.
+
+    Notes
+    -----
+    Source: ``saturation`` in the JWST pipeline documentation (charge migration, group averaging, the
+    second group, zero frame, IRS2).
+    """
+    if _is_irs2(info):
+        return _flag_irs2(block, references, params, info)
+    from calservice.steps.stage1 import _saturation_kernels as kernels
+
+    threshold, unchecked, flags = _thresholds(references)
+    grow = max(params.n_pix_grow_sat, 0)
+    groupdq = owned(block["groupdq"], np.uint8)
+    data = block["data"]
+    kernels.flag_saturated(data, groupdq, threshold, grow)
+    if params.use_readpatt:
+        if info.nframes > 1:
+            kernels.flag_averaged(data, groupdq, threshold, unchecked, info.nframes, grow)
+        if data.shape[1] > 2:
+            bias = _bias(references, threshold)
+            kernels.flag_second_group(data, groupdq, threshold, bias, info.nframes)
+    made: dict[str, Array] = {"groupdq": groupdq, "pixeldq": block["pixeldq"] | flags}
+    if "zeroframe" in block:
+        zeroframe = owned(block["zeroframe"], np.float32)
+        kernels.clear_saturated(zeroframe, threshold, grow)
+        made["zeroframe"] = zeroframe
+    return made
+
+
+def _flag_irs2(block: Block, references: References, params: SaturationParams, info: ExposureInfo) -> dict[str, Array]:
+    """Flag an IRS2 block, all rows of some columns: only its science rows are looked at."""
+    from calservice.steps.stage1 import _saturation_kernels as kernels
+
+    rows = irs2_science_rows(info.nrows, info.detector)
+    columns = slice(*block.window.column)
+    threshold, _, flags = (a[:, columns] for a in _thresholds(references))
+    threshold = owned(threshold, np.float32)
+    data = np.ascontiguousarray(block["data"][:, :, rows])
+    grow = max(params.n_pix_grow_sat, 0)
+    science = np.zeros(data.shape, np.uint8)
+    kernels.flag_saturated(data, science, threshold, grow)
+    if params.use_readpatt and data.shape[1] > 2:
+        bias = np.zeros_like(threshold)
+        if "superbias" in references:
+            bias = owned(references["superbias"]["data"][rows], np.float32)
+        kernels.flag_second_group_irs2(data, science, threshold, bias, info.nframes, grow)
+    groupdq = owned(block["groupdq"], np.uint8)
+    groupdq[:, :, rows] |= science
+    pixeldq = owned(block["pixeldq"], np.uint32)
+    pixeldq[rows] |= flags
+    return {"groupdq": groupdq, "pixeldq": pixeldq}
+
+
+def _reach(params: SaturationParams, info: ExposureInfo) -> Reach:
+    """Neighbours are flagged once, and once more where averaged groups are looked at again."""
+    grow = max(params.n_pix_grow_sat, 0)
+    if _is_irs2(info):
+        return Reach(frozenset(("group", "row")), {"column": grow})
+    halo = grow * (2 if params.use_readpatt and info.nframes > 1 else 1)
+    return Reach(frozenset(("group",)), {"row": halo, "column": halo})
+
+
+def _supports(params: SaturationParams, info: ExposureInfo) -> str | None:
+    if info.num_superstripe:
+        return "superstripe exposures"
+    if _is_irs2(info) and info.detector not in ("NRS1", "NRS2"):
+        return f"images larger than 2048 pixels of detector {info.detector}"
+    return None
+
+
+STEP = Step(
+    alias="saturation",
+    summary="Flag saturated groups and groups at the A/D floor",
+    params=SaturationParams,
+    kernel=flag,
+    reads=("data", "groupdq", "pixeldq", "zeroframe"),
+    writes=("groupdq", "pixeldq", "zeroframe"),
+    references=(
+        ReferenceNeed("saturation", ("data", "dq")),
+        ReferenceNeed("superbias", ("data",), optional=True),
+    ),
+    reach=_reach,
+    supports=_supports,
+    cal_step="saturation",
+    suffix="saturation",
+    official="jwst.saturation.SaturationStep",
+)
+"""The step."""
