@@ -235,9 +235,8 @@ def simulate(folder: str | None, modes: tuple[str, ...], empty_context: str | No
     if folder is None:
         raise click.UsageError("name a folder, or --empty-context CACHE")
     made = simulator.simulate(Path(folder), modes=modes or tuple(simulator.MODES), **options)
-    click.echo(
-        f"{len(list(made.data.glob('*_uncal.fits')))} exposures and {len(made.associations)} associations in {made.data}"
-    )
+    number = len(list(made.data.glob("*_uncal.fits")))
+    click.echo(f"{number} exposures and {len(made.associations)} associations in {made.data}")
     click.echo(f"export CRDS_PATH={made.crds.resolve()} CRDS_CONTEXT={made.context}")
     click.echo(f"calservice batch {made.data} --output {made.folder / 'products'}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from calservice.model.names import base_and_suffix
 from calservice.model.outcome import Outcome
 from calservice.model.plan import Plan, Stage, Task
 from calservice.products.store import shown
@@ -198,10 +199,8 @@ def print_outcomes(plan: Plan, outcomes: Iterable[Outcome], console: Console) ->
     ended = list(outcomes)
     kept = plan.count("done")
     good = [o for o in ended if o.good]
-    for outcome in good[:_MANY]:
-        console.print(f"[bold]{escape(outcome.stage)}[/]", soft_wrap=True)
-        for name in outcome.products:
-            console.print(f"    {escape(name)}", soft_wrap=True)
+    if good:
+        console.print(_products_table(good[:_MANY]))
     if len(good) > _MANY:
         console.print(f"and the products of {len(good) - _MANY} stages more")
     _print_skipped(good, console)
@@ -223,17 +222,30 @@ def print_outcomes(plan: Plan, outcomes: Iterable[Outcome], console: Console) ->
     console.print(f"{', '.join(words)}; products in {escape(shown(plan.output))}")
 
 
+def _products_table(outcomes: Sequence[Outcome]) -> Table:
+    """Return one row for each stage: its products by common name and suffixes, time and memory."""
+    table = Table(title="Products", title_justify="left")
+    for name, justify in (("stage", "left"), ("products", "left"), ("time", "right"), ("peak memory", "right")):
+        table.add_column(name, justify="right" if justify == "right" else "left", overflow="fold")
+    for outcome in outcomes:
+        names: dict[str, list[str]] = {}
+        for product in outcome.products:
+            base, suffix = base_and_suffix(product)
+            names.setdefault(base, []).append(suffix or product.removeprefix(base))
+        rows = [f"{base} [bold]{' '.join(suffixes)}[/]" for base, suffixes in sorted(names.items())]
+        pipeline = outcome.stage.partition(":")[0]
+        table.add_row(pipeline, "\n".join(rows), f"{outcome.seconds:.1f} s", size(outcome.peak_memory))
+    return table
+
+
 def _print_skipped(outcomes: Sequence[Outcome], console: Console) -> None:
-    skipped: dict[str, list[str]] = {}
+    """Print the steps that were to run but were skipped: success with caveats."""
+    skipped: dict[tuple[str, str], int] = Counter()
+    total: dict[str, int] = Counter(o.stage.partition(":")[0] for o in outcomes)
     for outcome in outcomes:
         for step in outcome.steps:
-            if step.status == "SKIPPED":
-                skipped.setdefault(step.alias, []).append(outcome.stage)
-    for alias, stages in skipped.items():
-        few = ", ".join(stages[:3]) + (f" and {len(stages) - 3} more" if len(stages) > 3 else "")
-        console.print(f"[yellow]skipped[/] {alias}: {escape(few)}", soft_wrap=True)
-
-
-def engines_used(outcomes: Iterable[Outcome]) -> Mapping[str, int]:
-    """Return how many steps each engine ran."""
-    return Counter(s.engine for o in outcomes for s in o.steps if s.status == "COMPLETE")
+            if step.status == "SKIPPED" and step.engine != "off":
+                skipped[outcome.stage.partition(":")[0], step.alias] += 1
+    for pipeline in dict.fromkeys(name for name, _ in skipped):
+        steps = (f"{a} ({n} of {total[pipeline]})" for (p, a), n in skipped.items() if p == pipeline)
+        console.print(f"[yellow]skipped[/] in {pipeline}: {', '.join(steps)}", soft_wrap=True)

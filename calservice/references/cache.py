@@ -5,33 +5,24 @@ under a unique hidden name in its own folder, compared with the server's checksu
 renamed into place, so nobody ever sees half of it. That each file crosses the network once is the
 business of a lock beside it, which the kernel (or the file server) drops when its holder dies. Where
 a file system has no locks, two may download the same file, and both files are right.
-
-Every file is hashed once. The result is remembered with the file's size, modification time and inode
-in ``.calservice/verified`` of the cache, or under ``$XDG_CACHE_HOME/calservice`` where the cache is
-read-only: planning again does not read gigabytes, and a file that changed under its name is noticed.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
-import json
 import logging
 import os
-import platform
 import pprint
 import re
 import threading
 import time
-import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from calservice.model.errors import (
     CalserviceError,
@@ -40,7 +31,18 @@ from calservice.model.errors import (
     ReferenceFileError,
     TransientError,
 )
-from calservice.references import PATIENCE, Patience, Server, opened, recorded_info, retried, unpacked
+from calservice.references.locks import locked, sweep
+from calservice.references.records import (
+    Entry,
+    Records,
+    ReferenceFile,
+    sha1_of,
+    stamp_of,
+    temporary_name,
+    verified,
+    write_whole,
+)
+from calservice.references.server import PATIENCE, Patience, Server, opened, recorded_info, retried, unpacked
 
 if TYPE_CHECKING:
     from calservice.references.select import Crds
@@ -52,47 +54,14 @@ Progress = Callable[[str, int, int], None]
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class ReferenceFile:
-    """A reference file at hand, whole, with its checksum."""
-
-    name: str
-    path: Path
-    sha1: str
-    size: int
-
-
-@dataclass(frozen=True)
-class _Entry:
-    """What a catalog says of a file."""
-
-    sha1: str | None = None
-    size: int | None = None
-
-
 def server_info(server: Server, cache: Path) -> dict[str, Any]:
     """Return the server's description of itself, and keep it in the cache for use offline."""
     info = server.info()
     try:
-        _write(cache / "config" / "jwst" / "server_config", pprint.pformat(info).encode())
+        write_whole(cache / "config" / "jwst" / "server_config", pprint.pformat(info).encode())
     except OSError as error:  # a read-only cache: nothing depends on the copy
         log.debug("the description of the CRDS server is not kept: %s", error)
     return info
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Publish a small file whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary(path)
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _temporary(path: Path) -> Path:
-    return path.with_name(f".tmp_{path.name}_{uuid.uuid4().hex}")
 
 
 def _plain(name: str) -> str:
@@ -119,142 +88,10 @@ def locate(cache: Path, name: str) -> Path:
     return own / name
 
 
-class _Records:
-    """What was found when the files of a cache were last hashed."""
-
-    def __init__(self, cache: Path) -> None:
-        home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-        key = hashlib.sha1(str(cache).encode(), usedforsecurity=False).hexdigest()[:16]
-        self.folders = (cache / ".calservice" / "verified", home / "calservice" / "verified" / key)
-
-    def path(self, name: str) -> Path | None:
-        """Return the record of a file that counts, the newest."""
-        found = [p for folder in self.folders if (p := folder / f"{name}.json").is_file()]
-        return max(found, key=lambda p: p.stat().st_mtime_ns, default=None)
-
-    def read(self, name: str) -> tuple[str | None, list[int]]:
-        """Return checksum and stamp, or (None, []) where there is no readable record."""
-        try:
-            path = self.path(name)
-            known = json.loads(path.read_bytes()) if path else {}
-            return known.get("sha1"), known.get("stamp", [])
-        except (OSError, ValueError):
-            return None, []
-
-    def write(self, path: Path, sha1: str, stamp: list[int]) -> None:
-        """Remember; a record that cannot be kept costs time and nothing else."""
-        content = json.dumps({"path": str(path), "sha1": sha1, "stamp": stamp}).encode()
-        for folder in self.folders:
-            try:
-                return _write(folder / f"{path.name}.json", content)
-            except OSError as error:
-                log.debug("no record of %s in %s: %s", path.name, folder, error)
-        return None
-
-
-def _stamp(path: Path) -> list[int]:
-    found = path.stat()
-    return [found.st_size, found.st_mtime_ns, found.st_ino]
-
-
-def _sha1(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha1").hexdigest()
-
-
-_seen: dict[Path, tuple[list[int], ReferenceFile]] = {}
-"""What this process verified: a plan asks for the same few files for each of its exposures."""
-
-_heard: dict[tuple[str, str], tuple[float, _Entry]] = {}
+_heard: dict[tuple[str, str], tuple[float, Entry]] = {}
 """What a server said of a file, and when."""
 
 _HEARD_FOR = 300.0
-
-
-def _verified(path: Path, entry: _Entry, records: _Records) -> ReferenceFile:
-    """Return a file of the cache after comparing it with catalog and record."""
-    stamp = _stamp(path)
-    if (seen := _seen.get(path)) and seen[0] == stamp and entry.sha1 in (None, seen[1].sha1):
-        return seen[1]
-    recorded, recorded_stamp = records.read(path.name)
-    cure = "remove it so that it is fetched again, or restore the right file"
-    if entry.size not in (None, stamp[0]):
-        raise ReferenceFileError(f"{path} has {stamp[0]} bytes, the CRDS catalog says {entry.size}: {cure}")
-    sha1 = recorded if recorded and recorded_stamp == stamp else _sha1(path)
-    if entry.sha1 not in (None, sha1):
-        raise ReferenceFileError(f"{path} has the checksum {sha1}, the CRDS catalog says {entry.sha1}: {cure}")
-    if entry.sha1 is None and recorded not in (None, sha1):
-        raise ReferenceFileError(
-            f"{path} changed under its name: its checksum is {sha1}, {recorded} was recorded: {cure} "
-            f"(to accept it as it is, remove {records.path(path.name)})"
-        )
-    if recorded_stamp != stamp:
-        records.write(path, sha1, stamp)
-    found = ReferenceFile(path.name, path, sha1, stamp[0])
-    _seen[path] = (stamp, found)
-    return found
-
-
-@contextmanager
-def _locked(path: Path, patience: Patience) -> Iterator[bool | None]:
-    """Hold the lock of a file that is to be fetched.
-
-    Yields
-    ------
-    bool or None
-        None if the file has come to be there instead, False where the file system has no locks.
-    """
-    lock = path.with_name(f".lock_{path.name}")
-    file, held = _acquired(lock, path, patience)
-    try:
-        yield held
-    finally:
-        if file is not None:
-            lock.unlink(missing_ok=True)
-            file.close()
-
-
-def _acquired(lock: Path, path: Path, patience: Patience) -> tuple[IO[bytes] | None, bool | None]:
-    """Return the lock, open, and whether it holds; (None, None) once the file is there."""
-    started = time.monotonic()
-    while not path.exists():
-        file = lock.open("a+b")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(file.fileno()).st_ino == lock.stat().st_ino:  # not one just removed
-                file.truncate(0)
-                since = time.strftime("%F %T %z")
-                file.write(f"process {os.getpid()} on {platform.node()} since {since}".encode())
-                file.flush()
-                return file, True
-        except (BlockingIOError, FileNotFoundError):
-            pass
-        except OSError as error:
-            if error.errno in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
-                return file, False
-            file.close()
-            raise
-        file.seek(0)
-        holder = file.read().decode(errors="replace") or "another process"
-        file.close()
-        if time.monotonic() - started > patience.wait:
-            raise TransientError(
-                f"{path.name} is still being fetched by {holder} (lock {lock}); gave up waiting "
-                f"after {patience.wait:g} s"
-            )
-        time.sleep(patience.poll)
-    return None, None
-
-
-def _sweep(path: Path, *, held: bool) -> None:
-    """Remove what killed downloads left: of this file if its lock is held, or untouched for a day."""
-    own = re.compile(re.escape(f".tmp_{path.name}_") + "[0-9a-f]{32}")
-    for left in path.parent.glob(".tmp_*"):
-        try:
-            if (held and own.fullmatch(left.name)) or time.time() - left.stat().st_mtime > 86400:
-                left.unlink()
-        except FileNotFoundError:
-            continue
 
 
 @dataclass(frozen=True)
@@ -263,7 +100,7 @@ class _Download:
 
     path: Path
     url: str
-    entry: _Entry
+    entry: Entry
     patience: Patience
     count: Callable[[str, int], None]
 
@@ -271,7 +108,7 @@ class _Download:
         """Bring the file, unless somebody else does. The checksum is that of a file brought here."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with _locked(self.path, self.patience) as held:
+            with locked(self.path, self.patience) as held:
                 ours = held is not None and not self.path.exists()
                 return self.path, self._bring(held=bool(held)) if ours else None
         except OSError as error:
@@ -279,8 +116,8 @@ class _Download:
 
     def _bring(self, *, held: bool) -> str:
         """Download, compare, publish; a corrupt download is thrown away and tried again."""
-        _sweep(self.path, held=held)
-        temporary = _temporary(self.path)
+        sweep(self.path, held=held)
+        temporary = temporary_name(self.path)
         what = f"cannot fetch {self.url}"
         try:
             for attempt in range(self.patience.attempts):
@@ -369,17 +206,17 @@ def _base_url(info: Mapping[str, Any], kind: str) -> str:
         raise ReferenceFileError(f"the CRDS server does not say where its {kind}s are") from None
 
 
-def _entries(catalog: Any, names: Iterable[str]) -> dict[str, _Entry]:
+def _entries(catalog: Any, names: Iterable[str]) -> dict[str, Entry]:
     found = {}
     for name in names:
         known = catalog.get(name) if isinstance(catalog, dict) else None
         if isinstance(known, dict):
             size, sha1 = known.get("size"), known.get("sha1sum")
-            found[name] = _Entry(str(sha1) if sha1 else None, int(size) if size else None)
+            found[name] = Entry(str(sha1) if sha1 else None, int(size) if size else None)
     return found
 
 
-def _catalog(cache: Path, server: Server | None, names: Sequence[str], *, needed: bool) -> dict[str, _Entry]:
+def _catalog(cache: Path, server: Server | None, names: Sequence[str], *, needed: bool) -> dict[str, Entry]:
     """Return checksums and sizes: what the server says, or else what the cache recorded of it."""
     if server is not None:
         try:
@@ -391,7 +228,7 @@ def _catalog(cache: Path, server: Server | None, names: Sequence[str], *, needed
     return _entries(unpacked(recorded_info(cache).get("download_metadata")), names)
 
 
-def _asked(server: Server, names: Sequence[str]) -> dict[str, _Entry]:
+def _asked(server: Server, names: Sequence[str]) -> dict[str, Entry]:
     """Ask the server for the entries that it was not asked for lately."""
     now = time.monotonic()
     recent = {n for n in names if now - _heard.get((server.url, n), (-_HEARD_FOR, None))[0] < _HEARD_FOR}
@@ -401,7 +238,7 @@ def _asked(server: Server, names: Sequence[str]) -> dict[str, _Entry]:
         except ReferenceFileError:  # an old server
             catalog = unpacked(server.info().get("download_metadata"))
         found = _entries(catalog, new)
-        _heard.update({(server.url, name): (now, found.get(name, _Entry())) for name in new})
+        _heard.update({(server.url, name): (now, found.get(name, Entry())) for name in new})
     return {name: _heard[server.url, name][1] for name in names}
 
 
@@ -446,23 +283,23 @@ def fetch(
             for name in missing
         )
     entries = _catalog(crds.cache, server, list(paths), needed=bool(missing))
-    records = _Records(crds.cache)
+    records = Records(crds.cache)
     if server is not None and missing:
         base = _base_url(server_info(server, crds.cache), "reference")
-        wanted = [(path, base, entries.get(name, _Entry())) for name, path in missing.items()]
+        wanted = [(path, base, entries.get(name, Entry())) for name, path in missing.items()]
         for path, sha1 in _download(wanted, patience, jobs, on_progress):
             if sha1 is not None:
-                records.write(path, sha1, _stamp(path))
+                records.write(path, sha1, stamp_of(path))
 
     def check(name: str) -> ReferenceFile:
-        return _verified(paths[name], entries.get(name, _Entry()), records)
+        return verified(paths[name], entries.get(name, Entry()), records)
 
     actions = [lambda name=name: check(name) for name in paths]
     return {file.name: file for file in _all_at_once(actions, jobs)}
 
 
 def _download(
-    wanted: Sequence[tuple[Path, str, _Entry]],
+    wanted: Sequence[tuple[Path, str, Entry]],
     patience: Patience,
     jobs: int,
     report: Progress | None,
@@ -501,7 +338,7 @@ def complete_context(cache: Path, context: str, url: str | None, *, patience: Pa
     base = _base_url(server_info(server, cache), "mapping")
     for kind in (".rmap", ".imap", ".pmap"):  # the context last: where it is, it is complete
         chosen = [name for name in missing if name.endswith(kind)]
-        wanted = [(folder / name, base, entries.get(name, _Entry())) for name in chosen]
+        wanted = [(folder / name, base, entries.get(name, Entry())) for name in chosen]
         _download(wanted, patience, 8, None)
     if lacking := _lacking(folder, context):
         raise ReferenceFileError(f"the CRDS server at {url} does not have {', '.join(lacking)}")
@@ -528,11 +365,11 @@ def override(path: str | Path) -> ReferenceFile:
     """Return a reference file that the user names in place of the selected one."""
     given = Path(os.path.abspath(os.path.expanduser(path)))
     try:
-        return _hashed(given, *_stamp(given))
+        return _hashed(given, *stamp_of(given))
     except OSError as error:
         raise ReferenceFileError(f"the override {given} cannot be read: {error.strerror}") from error
 
 
 @lru_cache(maxsize=256)
 def _hashed(path: Path, size: int, mtime_ns: int, inode: int) -> ReferenceFile:
-    return ReferenceFile(path.name, path, _sha1(path), size)
+    return ReferenceFile(path.name, path, sha1_of(path), size)

@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from calservice.model.errors import Problems, ReferenceFileError
-from calservice.references import Server, recorded_info
 from calservice.references.cache import complete_context, server_info
+from calservice.references.server import Server, recorded_info
 
 __all__ = ["NOT_APPLICABLE", "Crds", "header_from_fits"]
 

@@ -108,7 +108,7 @@ def run_on_cluster(plan: Plan, job: Job, client: Any, *, watch: Watcher | None =
     ended: dict[str, tuple[Outcome, ...]] = {}
     futures: dict[str, str] = {}
     outcomes: list[Outcome] = []
-    done = as_completed(with_results=False)
+    done = as_completed(loop=client.loop)
     window = max(8, _WINDOW * sum(client.nthreads().values()))
 
     def submit() -> None:

@@ -21,9 +21,10 @@ from typing import Any
 import pytest
 
 from calservice.model.errors import OutputError, Problems, ReferenceFileError, TransientError
-from calservice.references import Patience
+from calservice.references import Patience, records
 from calservice.references import cache as module
 from calservice.references.cache import fetch, locate, override
+from calservice.references.records import Entry
 from calservice.references.select import Crds
 
 DARK, GAIN = "jwst_nircam_dark_0000.fits", "jwst_nircam_gain_0100.fits"
@@ -200,7 +201,7 @@ def test_no_space(serve: Any, tmp_path: Path) -> None:
     assert f"no space for {DARK}" in errors
     assert not locate(tmp_path, DARK).exists()
     assert not leftovers(tmp_path)
-    error = module._Download(tmp_path / DARK, "", module._Entry(size=7), Patience(), lambda *_: None)
+    error = module._Download(tmp_path / DARK, "", Entry(size=7), Patience(), lambda *_: None)
     assert isinstance(error._explained(OSError(28, "No space left on device")), OutputError)
 
 
@@ -221,8 +222,8 @@ def test_read_only_cache(store: Any, serve: Any, hurry: Patience) -> None:
             found = fetch(crds, [GAIN], patience=hurry)[GAIN]
             assert found.sha1 == hashlib.sha1(store.names[GAIN]).hexdigest()
             assert len([*(folder / "home").rglob("*.json")]) == 1
-            patch.setattr(module, "_sha1", lambda path: pytest.fail("hashed again"))
-            module._seen.clear()
+            patch.setattr(records, "sha1_of", lambda path: pytest.fail("hashed again"))
+            records._seen.clear()
             assert fetch(crds, [GAIN], patience=hurry) == {GAIN: found}
         assert not (cache / ".calservice").exists()
 
@@ -243,9 +244,9 @@ def test_offline_reports_all_missing_at_once(offline: Crds) -> None:
 def test_verified_once_and_changes_are_noticed(offline: Crds, monkeypatch: pytest.MonkeyPatch) -> None:
     first = fetch(offline, [DARK])[DARK]
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_sha1", lambda path: pytest.fail("hashed again"))
+        patch.setattr(records, "sha1_of", lambda path: pytest.fail("hashed again"))
         assert fetch(offline, [DARK])[DARK] == first
-        module._seen.clear()  # another process: what the record says
+        records._seen.clear()  # another process: what the record says
         assert fetch(offline, [DARK])[DARK] == first
     os.utime(first.path)  # touched, same content: looked at again and fine
     assert fetch(offline, [DARK])[DARK] == first

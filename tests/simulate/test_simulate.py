@@ -39,8 +39,7 @@ def crds_environment(simulation: Simulation) -> dict[str, str]:
     """An environment whose only references are the simulated ones."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("CRDS_")}
     mine = {"CRDS_PATH": str(simulation.crds), "CRDS_CONTEXT": simulation.context}
-    offline = {"CRDS_MODE": "local", "CRDS_SERVER_URL": "http://none.invalid"}
-    return {**kept, **mine, **offline, "STPIPE_DISABLE_CRDS_STEPPARS": "true"}
+    return {**kept, **mine, "CRDS_MODE": "local", "CRDS_SERVER_URL": "http://none.invalid"}
 
 
 RECOMMEND = """

@@ -168,13 +168,9 @@ def fit(block: Block, references: References, params: RampFitParams, info: Expos
         owned_image(dark, shape, np.float32),
         (first, stop, *_selected(params, ngroups)),
         _suppresses(params, ngroups),
-        (
-            float(np.float32(info.group_time)),
-            (info.nframes + 1.0) * frame_time / 2.0,
-            frame_time,
-        ),
+        np.array([np.float32(info.group_time), (info.nframes + 1.0) * frame_time / 2, frame_time]),
         kernels.weight_table(min(stop - first, kernels.TABLED)),
-        tuple(made[kind] for kind in _KINDS),
+        tuple(made[kind][None] for kind in _KINDS),
         tuple(made[f"int_{kind}"] for kind in _KINDS),
     )
     return made

@@ -1,0 +1,290 @@
+"""Compiled functions of ramp fitting that look at the segments of one ramp.
+
+Ramps come as a tile of neighbouring pixels, (group, pixel), and the pixel's number ``c`` in it. All
+arithmetic is float64.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from calservice.model.block import Array
+from calservice.model.dqflags import CHARGELOSS, DO_NOT_USE, JUMP_DET, PERSISTENCE, SATURATED
+from calservice.steps.compiled import compiled
+
+__all__ = [
+    "INVALID",
+    "LASTING",
+    "TABLED",
+    "fit_clean",
+    "fit_segments",
+    "kept_read_weight",
+    "known",
+    "settle_image",
+    "settle_integration",
+    "weight_table",
+]
+
+TABLED = 128
+"""Longest segment, in groups, whose weights come from a table."""
+
+LASTING = ~PERSISTENCE & 0xFF
+"""The flags that make a group unfit for the fit: all but persistence."""
+
+INVALID = DO_NOT_USE | SATURATED
+"""The flags of a pixel that make its rate unknown."""
+
+_POWERS = np.array([0.0, 0.4, 1.0, 3.0, 6.0, 10.0], np.float32)
+"""Exponents of the weights for signal-to-noise below 5, 10, 20, 50, 100, and above (Fixsen)."""
+
+_STEPS = np.array([5.0, 10.0, 20.0, 50.0, 100.0])
+
+_HUGE = 1.0e6
+"""Variances from here on, in (DN/s)^2, are taken as unknown and set to 0."""
+
+
+@compiled
+def _fill_weights(length: int, p: int, out: Array, start: int) -> None:
+    """Fill the factors whose dot product with a segment is its weighted least-squares slope.
+
+    With weights symmetric about the middle m of the segment, the slope is
+    sum(w (x - m) y) / sum(w (x - m)^2). Weights are |x/m - 1|^power, in float32.
+    """
+    middle = (length - 1) / 2.0
+    inverse = 1.0 / middle
+    total = 0.0
+    for k in range(length):
+        weight = np.float64(np.float32(abs((k - middle) * inverse)) ** _POWERS[p])
+        out[start + k] = weight * (k - middle)
+        total += out[start + k] * (k - middle)
+    for k in range(length):
+        out[start + k] /= total
+
+
+@functools.lru_cache(maxsize=8)
+def weight_table(longest: int) -> Array:
+    """Return the slope factors of all segments of 3 to ``longest`` groups.
+
+    Parameters
+    ----------
+    longest : int
+        Groups of the longest segment.
+
+    Returns
+    -------
+    ndarray
+        float64, (power, factor); those for n groups start at n (n - 1) / 2.
+    """
+    table = np.zeros((_POWERS.size, longest * (longest + 1) // 2 + 1))
+    for p in range(_POWERS.size):
+        for length in range(3, longest + 1):
+            _fill_weights(length, p, table[p], length * (length - 1) // 2)
+    return table
+
+
+@compiled
+def known(variance: float) -> float:
+    """Return a variance, or 0 if it is too large to mean anything."""
+    return 0.0 if variance >= _HUGE else variance
+
+
+@compiled
+def _power(signal: float, gain: float, noise: float) -> int:
+    """Return which exponent serves a segment whose ends differ by ``signal`` DN."""
+    variance = noise * noise + signal * gain
+    ratio = 0.0
+    if not (variance <= 0.0 or gain == 0.0):
+        ratio = signal * gain / np.sqrt(variance)
+    p = 0
+    while p < 5 and not ratio < _STEPS[p]:
+        p += 1
+    return p
+
+
+@compiled
+def _slope(
+    ramps: Array,
+    c: int,
+    begin: int,
+    end: int,
+    gain: float,
+    noise: float,
+    table: Array,
+    work: Array,
+) -> float:
+    """Return the slope of a segment of three groups or more, in DN a group."""
+    n = end - begin
+    p = _power(ramps[end - 1, c] - ramps[begin, c], gain, noise)
+    if not np.isfinite(noise) or noise == 0.0:
+        return np.nan
+    total = 0.0
+    if n * (n + 1) // 2 < table.shape[1]:
+        start = n * (n - 1) // 2
+        for k in range(n):
+            value = ramps[begin + k, c]
+            total += table[p, start + k] * (0.0 if np.isnan(value) else value)
+        return total
+    _fill_weights(n, p, work, 0)
+    for k in range(n):
+        value = ramps[begin + k, c]
+        total += work[k] * (0.0 if np.isnan(value) else value)
+    return total
+
+
+@compiled
+def _read_variance(length: int, noise: float, gain: float, time: float) -> float:
+    """Return the variance of a segment's slope from read noise, (DN/s)^2. 0 if it has no gain."""
+    n = max(float(length), 2.0)
+    if n > 2.0 and (gain <= 0.0 or np.isnan(gain)):
+        return 0.0
+    ratio = noise / time
+    return 12.0 * ratio * ratio / ((n * n * n - n) * gain * gain)
+
+
+@compiled
+def _find_segments(flags: Array, c: int, starts: Array, stops: Array) -> int:
+    """Find the stretches of good groups; return how many are to be fitted.
+
+    A stretch takes in the group before it if that has nothing but a jump. Persistence does not count
+    as a flaw. Stretches of one group are fitted only if there are no longer ones, and then the first.
+    """
+    n = flags.shape[0]
+    count, longest, begin = 0, 0, -1
+    for k in range(n + 1):
+        good = k < n and (flags[k, c] & LASTING) == 0
+        if good and begin < 0:
+            begin = k - 1 if k > 0 and (flags[k - 1, c] & LASTING) == JUMP_DET else k
+        elif not good and begin >= 0:
+            starts[count], stops[count] = begin, k
+            longest = max(longest, k - begin)
+            count += 1
+            begin = -1
+    if longest < 2:
+        return min(count, 1)
+    kept = 0
+    for s in range(count):
+        if stops[s] - starts[s] > 1:
+            starts[kept], stops[kept] = starts[s], stops[s]
+            kept += 1
+    return kept
+
+
+@compiled
+def _add(sums: Array, slope: float, rate: float, read: float, unit: float) -> None:
+    """Add a segment to the sums of weights; ``unit`` is its duration times the gain."""
+    poisson = rate / unit
+    sums[0] += 1.0 / read
+    if poisson > 0.0:
+        sums[1] += 1.0 / poisson
+    sums[2] += 1.0 / (poisson + read)
+    sums[3] += slope / read
+
+
+@compiled
+def fit_clean(
+    ramps: Array,
+    c: int,
+    gain: float,
+    noise: float,
+    rate: float,
+    time: float,
+    table: Array,
+    work: Array,
+    sums: Array,
+) -> None:
+    """Fit a ramp of three groups or more without any flag; arguments as for `fit_segments`."""
+    n = ramps.shape[0]
+    sums[0] = sums[1] = sums[2] = sums[3] = 0.0
+    slope = _slope(ramps, c, 0, n, gain, noise, table, work) / time
+    _add(sums, slope, rate, _read_variance(n, noise, gain, time), time * gain * (n - 1.0))
+
+
+@compiled
+def fit_segments(
+    ramps: Array,
+    flags: Array,
+    c: int,
+    gain: float,
+    noise: float,
+    rate: float,
+    time: float,
+    lone: float,
+    table: Array,
+    work: Array,
+    starts: Array,
+    stops: Array,
+    sums: Array,
+) -> int:
+    """Fit the segments of one ramp: fill the sums of weights and return the number of segments.
+
+    ``rate`` is that of Poisson noise in DN/s; ``time`` and ``lone`` the exposure times of a group and
+    of a segment of one group. ``sums`` gets the sums of inverse variances (read noise, Poisson, both)
+    and of slopes weighted by read noise.
+    """
+    sums[0] = sums[1] = sums[2] = sums[3] = 0.0
+    count = _find_segments(flags, c, starts, stops)
+    for s in range(count):
+        begin, end = starts[s], stops[s]
+        length = end - begin
+        unit = lone if length == 1 else time
+        if length == 1:
+            slope = ramps[begin, c] / unit
+        elif length == 2:
+            slope = (ramps[begin + 1, c] - ramps[begin, c]) / unit
+        else:
+            slope = _slope(ramps, c, begin, end, gain, noise, table, work) / unit
+        read = _read_variance(length, noise, gain, unit)
+        _add(sums, slope, rate, read, unit * gain * max(length - 1.0, 1.0))
+    return count
+
+
+@compiled
+def kept_read_weight(
+    groupdq: Array,
+    column: Array,
+    gain: float,
+    noise: float,
+    time: float,
+    lone: float,
+    starts: Array,
+    stops: Array,
+) -> float:
+    """Return the read-noise weight that a ramp has if charge migration costs it no groups.
+
+    ``groupdq`` are the flags of the ramp's groups as they came, (group,); ``column`` is room for as
+    many, (group, 1).
+    """
+    for k in range(groupdq.shape[0]):
+        column[k, 0] = groupdq[k]
+        if groupdq[k] & CHARGELOSS:
+            column[k, 0] ^= DO_NOT_USE | CHARGELOSS
+    total = 0.0
+    for s in range(_find_segments(column, 0, starts, stops)):
+        length = stops[s] - starts[s]
+        variance = _read_variance(length, noise, gain, lone if length == 1 else time)
+        if variance > 0.0:
+            total += 1.0 / variance
+    return total
+
+
+@compiled
+def settle_integration(sums: Array, out: Array) -> None:
+    """Turn the sums of a ramp into slope, error, Poisson and read variance."""
+    out[2] = known(1.0 / sums[1]) if sums[1] > 0.0 else 0.0
+    out[3] = known(1.0 / sums[0])
+    total = 1.0 / sums[2]
+    out[0] = sums[3] * out[3]
+    out[1] = 0.0 if total > _HUGE else np.sqrt(total)
+
+
+@compiled
+def settle_image(sums: Array, c: int, out: Array) -> None:
+    """Turn the sums of all ramps of a pixel into slope, error, Poisson and read variance."""
+    poisson = 1.0 / sums[1, c] if sums[1, c] > 0.0 else sums[1, c]
+    read = 1.0 / sums[0, c] if sums[0, c] > 0.0 else sums[0, c]
+    out[2] = 0.0 if poisson >= _HUGE or poisson < 0.0 else poisson
+    out[3] = known(read)
+    out[1] = np.sqrt(out[2] + out[3])
+    out[0] = sums[3, c] * out[3]
