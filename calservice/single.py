@@ -23,6 +23,7 @@ from calservice.plan.engines import EngineName, native_steps
 from calservice.plan.parameter_files import layer_from_file, read_parameters
 from calservice.plan.parameters import Layer, layer_of, parse_assignment
 from calservice.products.store import Store
+from calservice.recipes import RECIPES
 from calservice.run.stage import Failure, run_stage
 
 __all__ = ["describe", "find", "list_steps", "run"]
@@ -151,7 +152,8 @@ def list_steps(as_json: bool) -> str:
     native = native_steps()
     rows = []
     for alias in dict.fromkeys((*PIPELINES, *entries, *native)):
-        engines = [e for e, has in (("native", alias in native), ("jwst", alias in entries)) if has]
+        has_native = alias in native or any(r.pipeline == alias for r in RECIPES)
+        engines = [e for e, has in (("native", has_native), ("jwst", alias in entries)) if has]
         summary = native[alias].summary if alias in native else entries[alias].summary if alias in entries else ""
         kind = "pipeline" if alias in PIPELINES else "step"
         rows.append({"alias": alias, "kind": kind, "engines": engines, "summary": summary})

@@ -120,7 +120,7 @@ class _Runner:
             if ready is not None:
                 bound.append(ready)
         if bound:
-            source = self._arrays({name for b in bound for name in b.step.reads})
+            source = self._arrays({"data", *(name for b in bound for name in b.step.reads)})
             made = run_fused(bound, source, self.info, threads=self.threads)
             self._take(made, bound[-1].step)
         seconds = round(time.monotonic() - begun, 3)
