@@ -4,37 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from calservice.model import modes
 from calservice.model.association import AsnProduct, Association, Member
 from calservice.model.errors import CalserviceError, InputError, ParameterError
 from calservice.model.exposure import Exposure, FileStat
-from calservice.model.names import STAGE_OF_SUFFIX, base_and_suffix, exposure_name
-from calservice.model.plan import Input, Stage
+from calservice.model.names import STAGE_OF_SUFFIX, base_and_suffix, exposure_name, shown
+from calservice.model.plan import Input, Stage, stage_name
+from calservice.plan.inputs import Folder, Inputs, Start
 
 __all__ = ["Expansion", "Folder", "Start", "expand"]
 
-Start = Literal["auto", "uncal", "ramp", "rate", "cal"]
 _SECONDARY_ROLES = frozenset(("sourcecat", "segmap", "direct_image"))
-
-
-@dataclass(frozen=True)
-class Folder:
-    """The files beside an association or exposure, by name relative to the folder.
-
-    Attributes
-    ----------
-    files : mapping of str to FileStat
-        What is there.
-    made : frozenset of str
-        Names that calservice itself made from something else; they are products, never inputs, as long as
-        what they were made from is there.
-    """
-
-    url: str
-    files: Mapping[str, FileStat]
-    made: frozenset[str] = frozenset()
+_Found = tuple[Association, AsnProduct]
 
 
 @dataclass
@@ -94,36 +76,50 @@ class _Expander:
         start: Start,
         top: int,
     ) -> None:
-        self.folders = folders
+        self.files = Inputs(folders, start)
         self.header = header
-        self.start = start
         self.top = top
         self.out = Expansion()
-        self.level2: dict[str, tuple[Association, AsnProduct]] = {}
+        self.level2: dict[tuple[str, bool], _Found] = {}
         self.implied = level2
         self.headers: dict[str, Exposure | None] = {}
+        self.open: set[str] = set()
 
     def run(self, associations: Sequence[Association], exposures: Sequence[FileStat]) -> Expansion:
         low = [a for a in associations if self._level(a) <= 2]
         high = [a for a in associations if self._level(a) == 3]
+        self.files.given |= {base_and_suffix(f.name)[0]: f for f in exposures}
         self._index((*low, *self.implied))
+        # images first: spectra of the same field may need their catalogs
+        for asn in (a for a in high if a.pipeline == modes.IMAGE3):
+            self._stage3_of(asn)
         for asn in low:
             for product in asn.products:
                 self.out.memberships += len(product.members)
-                self._stage2(asn.product_name(product), asn.folder, (asn, product))
-        for asn in high:
-            for product in asn.products:
-                self.out.memberships += len(product.members)
-                if self.top >= 3:
-                    self._stage3(asn, product)
-                else:
-                    for member in product.members:
-                        self._member(member, asn.folder)
+                self._stage2(asn.product_name(product), asn.folder, (asn, product), _by_integration(product))
+        for asn in (a for a in high if a.pipeline != modes.IMAGE3):
+            self._stage3_of(asn)
         for file in exposures:
             self._single(file)
+        self.out.stages = {name: stage for name, stage in self.out.stages.items() if stage.level <= self.top}
         return self.out
 
+    def _stage3_of(self, asn: Association) -> None:
+        for product in asn.products:
+            self.out.memberships += len(product.members)
+            if self.top >= 3:
+                self._stage3(asn, product)
+            else:
+                for member in product.members:
+                    self._member(member, asn.folder)
+
     # -- associations
+
+    def _exposures_of(self, asn: Association, product: AsnProduct) -> None:
+        """Plan stage 1 only, of every exposure that a product names."""
+        for member in product.members:
+            parsed = exposure_name(member.expname)
+            self._stage1(parsed.base if parsed else _leaf(base_and_suffix(member.expname)[0]), asn.folder)
 
     def _level(self, asn: Association) -> int:
         if asn.level is not None:
@@ -135,7 +131,7 @@ class _Expander:
         for asn in associations:
             for product in asn.products:
                 name = asn.product_name(product)
-                held = self.level2.setdefault(name, (asn, product))
+                held = self.level2.setdefault((name, _by_integration(product)), (asn, product))
                 if held[0] is not asn and _members(held[1]) != _members(product):
                     self.out.notes.append(
                         f"{asn.filename} and {held[0].filename} both make {name} from other members; "
@@ -148,7 +144,7 @@ class _Expander:
         pipeline = asn.pipeline or self._pipeline_of_members(asn, inputs)
         if pipeline is None:
             return
-        stage_id = f"{pipeline}:{name}"
+        stage_id = stage_name(pipeline, name)
         held = self.out.stages.get(stage_id)
         if held is not None:
             if [(i.name, i.role) for i in held.inputs] == [(i.name, i.role) for i in inputs]:
@@ -159,7 +155,7 @@ class _Expander:
                     "Submit them one by one, each with its own --output."
                 )
             )
-            stage_id = f"{stage_id}@{asn.filename}"
+            return
         members = [_record(m, i.name) for m, i in zip(_unique(product), inputs, strict=True)]
         self._add(
             Stage(
@@ -198,17 +194,17 @@ class _Expander:
         """Return the input called ``name``: a file that is there, or the stage that makes it."""
         base, suffix = base_and_suffix(name)
         leaf = name.rsplit("/", 1)[-1]
-        made_here = suffix in ("cal", "calints", "rate", "rateints") or (
-            role in _SECONDARY_ROLES and suffix in ("cat", "segm", "i2d")
-        )
-        file = self._find(name, folder)
-        if file is not None and (not made_here or self._is_input(name, suffix, folder)):
+        file = self.files.find(name, folder)
+        made_here = suffix in ("cal", "calints", "rate", "rateints")
+        if file is not None and (not made_here or self.files.is_input(name, folder)):
             return Input(leaf, role, file)
+        source = None
         if suffix in ("cal", "calints"):
-            source = self._stage2(_leaf(base), folder, self.level2.get(_leaf(base)), suffix)
-            return Input(leaf, role, source=source) if source else Input(leaf, role, file)
-        if suffix in ("rate", "rateints"):
+            each = suffix == "calints"
+            source = self._stage2(_leaf(base), folder, self.level2.get((_leaf(base), each)), each)
+        elif suffix in ("rate", "rateints"):
             source = self._stage1(_leaf(base), folder)
+        if made_here:
             return Input(leaf, role, source=source) if source else Input(leaf, role, file)
         parsed = exposure_name(name)
         if parsed is not None and role not in _SECONDARY_ROLES:
@@ -218,94 +214,82 @@ class _Expander:
                     f"Put the file there, or name {parsed.base}_cal.fits in the association."
                 )
             )
-            self._stage2(parsed.base, folder, self.level2.get(parsed.base))
+            self._stage2(parsed.base, folder, self.level2.get((parsed.base, False)), False)
         else:
             self._report_missing(name, folder)
         return Input(leaf, role)
 
-    def _find(self, name: str, folder: str) -> FileStat | None:
-        listing = self.folders.get(folder)
-        if listing is None:
+    def _stage2(self, name: str, folder: str, found: _Found | None, each: bool) -> str | None:
+        """Plan the stage that makes the level-2 product ``name`` (with ``each``, of each integration); return its id."""
+        variant = "calints" if each else ""
+        for pipeline in (modes.IMAGE2, modes.SPEC2):
+            if (held := stage_name(pipeline, name, variant)) in self.out.stages:
+                return held
+        if (mark := stage_name("", name, variant)) in self.open:
+            where = found[0].where if found else _join(folder, name)
+            self.out.problems.append(InputError(f"{where}: product {name} needs itself as a member"))
             return None
-        return listing.files.get(name) or listing.files.get(f"{name}.gz")
+        self.open.add(mark)
+        try:
+            return self._new_stage2(name, folder, found, variant)
+        finally:
+            self.open.remove(mark)
 
-    def _is_input(self, name: str, suffix: str | None, folder: str) -> bool:
-        """Whether an existing file is to be taken as it is, not to be made from what precedes it."""
-        reached = STAGE_OF_SUFFIX.get(suffix or "", 9)
-        wanted = {"auto": 9, "uncal": 0, "ramp": 1, "rate": 2, "cal": 3}[self.start]
-        base = base_and_suffix(name)[0]
-        earlier = [s for s, n in STAGE_OF_SUFFIX.items() if n < reached and self._find(f"{base}_{s}.fits", folder)]
-        if not earlier:
-            return True
-        return reached <= wanted and name not in self.folders[folder].made
-
-    def _stage2(
-        self,
-        name: str,
-        folder: str,
-        found: tuple[Association, AsnProduct] | None,
-        suffix: str = "cal",
-    ) -> str | None:
-        """Plan the stage that makes the level-2 product ``name``; return its id."""
-        for pipeline in (modes.IMAGE2, modes.SPEC2, modes.GUIDER):
-            if f"{pipeline}:{name}" in self.out.stages:
-                return f"{pipeline}:{name}"
+    def _new_stage2(self, name: str, folder: str, found: _Found | None, variant: str) -> str | None:
         association, filename = None, ""
         if found is not None:
             asn, product = found
-            inputs = tuple(self._want_level2(m, asn.folder) for m in _unique(product))
-            association, filename = (
-                asn.record(product, [_record(m, i.name) for m, i in zip(_unique(product), inputs, strict=True)]),
-                asn.filename,
-            )
             if not product.role("science"):
                 self.out.problems.append(InputError(f"{asn.where}: product {name} has no science member"))
                 return None
+            members = _unique(product)
+            inputs = tuple(self._want_level2(m, asn.folder) for m in members)
+            association = asn.record(product, [_record(m, i.name) for m, i in zip(members, inputs, strict=True)])
+            filename = asn.filename
         else:
-            science = "rateints" if suffix == "calints" else "rate"
-            inputs = (self._want(f"{name}_{science}.fits", "science", folder),)
+            inputs = (self._want(f"{name}_{'rateints' if variant else 'rate'}.fits", "science", folder),)
         first = self._first_header(inputs)
-        pipeline_name = (found[0].pipeline if found else None) or (self._mode(first, 2) if first else None)
+        pipeline = (found[0].pipeline if found else None) or (self._mode(first, 2) if first else None)
         if first is not None and first.exp_type in modes.GUIDER_EXP_TYPES:
             return self._stage1(name, folder)
-        if pipeline_name is None:
+        if pipeline is None:
             if first is not None:
                 return None
-            pipeline_name = modes.IMAGE2
-        stage = Stage(
-            id=f"{pipeline_name}:{name}",
-            pipeline=pipeline_name,
-            level=2,
-            product=name,
-            inputs=inputs,
-            association=association,
-            asn_filename=filename,
-            exposure=first,
+            pipeline = modes.IMAGE2
+        return self._add(
+            Stage(
+                id=stage_name(pipeline, name, variant),
+                pipeline=pipeline,
+                level=2,
+                product=name,
+                variant=variant,
+                inputs=inputs,
+                association=association,
+                asn_filename=filename,
+                exposure=first,
+            )
         )
-        return self._add(stage)
 
     def _want_level2(self, member: Member, folder: str) -> Input:
         """A member of a level-2 association; catalogs of stage 3 come from a direct-image product."""
-        if member.role in _SECONDARY_ROLES and self._find(member.expname, folder) is None:
+        if member.role in _SECONDARY_ROLES and self.files.find(member.expname, folder) is None:
             product = base_and_suffix(member.expname)[0]
-            source = f"{modes.IMAGE3}:{_leaf(product)}"
+            source = stage_name(modes.IMAGE3, _leaf(product))
             if source in self.out.stages:
                 return Input(_leaf(member.expname), member.role, source=source)
         return self._member(member, folder)
 
     def _stage1(self, base: str, folder: str) -> str | None:
         """Plan the stage that makes the rate (or guider cal, or dark) of an exposure; return its id."""
+        name = self.files.start_of(base, folder)
+        source = Input(name, "science", self.files.find(name, folder))
         for pipeline in (modes.DETECTOR1, modes.DARK, modes.GUIDER):
-            if f"{pipeline}:{base}" in self.out.stages:
-                return f"{pipeline}:{base}"
-        order = ("ramp", "uncal") if self.start in ("auto", "ramp") else ("uncal", "ramp")
-        made = self.folders[folder].made if folder in self.folders else frozenset()
-        names = [n for n in (f"{base}_{s}.fits" for s in order) if self._find(n, folder)]
-        names = [n for n in names if n not in made] or names or [f"{base}_uncal.fits"]
-        source = Input(names[0], "science", self._find(names[0], folder))
+            if (held := stage_name(pipeline, base)) in self.out.stages:
+                self._same(self.out.stages[held].inputs[0], source)
+                return held
         first = self._first_header((source,))
         if source.missing:
-            self._report_missing(names[0], folder)
+            self._report_missing(name, folder)
         elif first is None:
             return None
         pipeline_name = self._mode(first, 1) if first else modes.DETECTOR1
@@ -313,7 +297,7 @@ class _Expander:
             return None
         return self._add(
             Stage(
-                id=f"{pipeline_name}:{base}",
+                id=stage_name(pipeline_name, base),
                 pipeline=pipeline_name,
                 level=1,
                 product=base,
@@ -331,17 +315,30 @@ class _Expander:
         except CalserviceError as fault:
             self.out.problems.append(fault)
             return
-        folder = next((u for u, f in self.folders.items() if file.name in f.files and file in f.files.values()), "")
+        folder = self.files.folder_of(file)
         base, suffix = base_and_suffix(file.name)
         reached = STAGE_OF_SUFFIX.get(suffix or "uncal", 0)
         if reached >= 3:
             self.out.notes.append(f"{file.name} is calibrated already; stage 3 needs an association")
-            return
-        if reached < 2:
+        elif mode.stage2 and self.top >= 2:
+            each = exposure.by_integration or suffix == "rateints"
+            self._stage2(base, folder, self.level2.get((base, each)), each)
+        elif reached < 2:
             self._stage1(base, folder)
-        if mode.stage2 and self.top >= 2:
-            wanted = "calints" if exposure.is_tso or suffix == "rateints" else "cal"
-            self._stage2(base, folder, self.level2.get(base), wanted)
+        else:
+            self.out.notes.append(f"{file.name}: nothing is left to do for {exposure.exp_type} up to stage {self.top}")
+
+    def _same(self, held: Input, other: Input) -> None:
+        """Report two files of one exposure's name that cannot both be the exposure."""
+        if held.file is None or other.file is None or held.file.url == other.file.url:
+            return
+        both = f"{shown(held.file.url)} and {shown(other.file.url)}"
+        if held.file.size != other.file.size:
+            self.out.problems.append(
+                InputError(f"{both} have the same name and differ. Submit them one by one, each with its own --output.")
+            )
+        else:
+            self.out.notes.append(f"{both} have the same name and length; the first is used")
 
     # -- headers
 
@@ -399,4 +396,10 @@ def _leaf(name: str) -> str:
 
 
 def _join(folder: str, name: str) -> str:
-    return f"{folder.rstrip('/')}/{name}" if folder else name
+    return shown(f"{folder.rstrip('/')}/{name}" if folder else name)
+
+
+def _by_integration(product: AsnProduct) -> bool:
+    """Whether a level-2 product is calibrated integration by integration, as its science members tell."""
+    science = product.role("science")
+    return bool(science) and base_and_suffix(science[0].expname)[1] in ("rateints", "calints")

@@ -1,0 +1,263 @@
+"""Laws of block steps: cutting changes nothing, inputs stay as they are, declarations are true."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from calservice.model.block import AXES, Block, Reach, Window
+from calservice.model.dqflags import PIXEL_FLAGS
+from calservice.model.step import Reference, Step
+from calservice.run.blocks import BoundStep, cut_windows, run_fused
+from calservice.steps.registry import NATIVE
+from tests.parity.synthetic import Case, flagged_ramps, raw_ramps
+
+Array = NDArray[Any]
+SHAPE = (3, 5, 24, 28)
+CASES = {
+    "nircam": Case(shape=SHAPE, zeroframe=True),
+    "nircam averaged": Case(shape=SHAPE, nframes=4, groupgap=1, zeroframe=True),
+    "miri": Case("MIRI", "MIRIMAGE", "MIR_IMAGE", shape=SHAPE),
+}
+CHAIN = tuple(NATIVE)
+OPTIONS: Mapping[str, Sequence[Mapping[str, Any]]] = {
+    "saturation": ({}, {"n_pix_grow_sat": 2}, {"n_pix_grow_sat": 0, "use_readpatt": False}),
+    "ramp_fit": ({}, {"suppress_one_group": False}, {"firstgroup": 1}),
+    "dark_current": ({}, {"average_dark_current": 0.5}),
+}
+
+
+def some(rng: np.random.Generator, values: Array, bad: float, chance: float = 0.03) -> Array:
+    """Return float32 values, a few of them bad."""
+    made = values.astype(np.float32)
+    made[rng.random(made.shape) < chance] = bad
+    return made
+
+
+def references_of(step: Step, case: Case, seed: int = 0) -> dict[str, Reference]:
+    """Return read-only references with everything that a step declares."""
+    rng = np.random.default_rng(seed)
+    image = case.shape[2:]
+    flags = rng.choice(np.array([0, 0, 0, 1, 1 << 20, 1 << 21], np.uint32), image)
+    coefficients = rng.normal(0, 1, (4, *image)) * np.array([1, 0.1, 1e-7, 1e-12])[:, None, None]
+    coefficients[1] += 1
+    darks = (2, 9, *image) if case.instrument == "MIRI" else (9, *image)
+    made = {
+        "mask": {"dq": flags},
+        "saturation": {"data": some(rng, rng.uniform(2e4, 6e4, image), np.nan), "dq": flags},
+        "superbias": {"data": some(rng, rng.uniform(8e3, 9e3, image), np.nan), "dq": flags},
+        "linearity": {
+            "coeffs": some(rng, coefficients, np.nan, 0.01),
+            "inv_coeffs": some(rng, coefficients, np.nan, 0.01),
+            "dq": flags,
+        },
+        "dark": {
+            "data": some(rng, rng.normal(3, 1, darks), np.nan),
+            "dq": np.stack([flags, flags << 1])[:, None] if len(darks) == 4 else flags,
+            "average_dark_current": np.zeros(image, np.float32),
+        },
+        "gain": {"data": some(rng, rng.uniform(1, 2, image), np.nan)},
+        "readnoise": {"data": some(rng, rng.uniform(5, 20, image), np.nan)},
+    }
+    meta = {
+        "meta.exposure.nframes": 1,
+        "meta.exposure.groupgap": 0,
+        "meta.exposure.average_dark_current": 0.3,
+    }
+    for arrays in made.values():
+        for array in arrays.values():
+            array.flags.writeable = False
+    return {need.reftype: Reference(made[need.reftype], meta) for need in step.references}
+
+
+def source_of(case: Case, step: str, masks: Sequence[tuple[Window, int]]) -> dict[str, Array]:
+    """Return read-only arrays as they come to a step, with flags set in whole windows."""
+    made = flagged_ramps(case) if step == "ramp_fit" else raw_ramps(case)
+    made.setdefault("groupdq", np.zeros(case.shape, np.uint8))
+    made.setdefault("pixeldq", np.zeros(case.shape[2:], np.uint32))
+    for window, flag in masks:
+        made["groupdq"][window.slices(AXES["groupdq"])] |= np.uint8(flag)
+    for array in made.values():
+        array.flags.writeable = False
+    return made
+
+
+def bound(names: Sequence[str], case: Case, options: Mapping[str, Any]) -> list[BoundStep]:
+    """Return steps with references and parameters."""
+    steps = [NATIVE[name] for name in names]
+    return [BoundStep(s, s.params(**options.get(s.alias, {})), references_of(s, case)) for s in steps]
+
+
+def parts(draw: st.DrawFn, length: int, whole: bool) -> list[tuple[int, int]]:
+    """Draw consecutive ranges that make up an axis."""
+    inner = [] if whole else draw(st.lists(st.integers(1, max(1, length - 1)), max_size=3))
+    edges = sorted({0, length, *(k for k in inner if k < length)})
+    return list(zip(edges[:-1], edges[1:], strict=True))
+
+
+@st.composite
+def windows(draw: st.DrawFn, reach: Reach) -> list[Window]:
+    """Draw windows that cover an exposure and cut only where a reach allows it."""
+    axes = ("integration", "group", "row", "column")
+    ranges = [parts(draw, n, axis in reach.whole) for axis, n in zip(axes, SHAPE, strict=True)]
+    made = [Window(i, g, y, x) for i in ranges[0] for g in ranges[1] for y in ranges[2] for x in ranges[3]]
+    return draw(st.permutations(made)) if len(made) < 12 else made
+
+
+@st.composite
+def masks(draw: st.DrawFn) -> list[tuple[Window, int]]:
+    """Draw windows all of whose groups have a flag, whole exposures among them."""
+    made = []
+    for _ in range(draw(st.integers(0, 2))):
+        ranges = []
+        for length in SHAPE:
+            a = draw(st.integers(0, length - 1))
+            ranges.append(draw(st.sampled_from([(0, length), (a, length), (0, a + 1)])))
+        flag = draw(st.sampled_from(["DO_NOT_USE", "SATURATED", "JUMP_DET"]))
+        made.append((Window(*ranges), PIXEL_FLAGS[flag]))
+    return made
+
+
+def outcome(run: list[BoundStep], source: Mapping[str, Array], case: Case, **how: Any) -> Any:
+    """Return what steps make, or the text of why they make nothing."""
+    from calservice.model.errors import NoScienceData
+
+    try:
+        return run_fused(run, source, case.info, **how)
+    except NoScienceData as reason:
+        return str(reason)
+
+
+def reach_of(run: Sequence[BoundStep], case: Case) -> Reach:
+    """Return the reach of steps in a row."""
+    reach = Reach()
+    for b in run:
+        reach = reach.then(b.step.reach(b.params, case.info))
+    return reach
+
+
+LAWS = settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.too_slow])
+
+
+@pytest.mark.parametrize("kind", CASES)
+@pytest.mark.parametrize("names", [(name,) for name in NATIVE] + [CHAIN[:-1], CHAIN], ids="-".join)
+@LAWS
+@given(data=st.data())
+def test_cutting_changes_nothing(names: tuple[str, ...], kind: str, data: st.DataObject) -> None:
+    case = CASES[kind]
+    options = {name: data.draw(st.sampled_from(OPTIONS.get(name, ({},)))) for name in names}
+    run = bound(names, case, options)
+    source = source_of(case, names[0], data.draw(masks()))
+    whole = outcome(run, source, case, cuts=[Window.whole(SHAPE)])
+    cuts = data.draw(windows(reach_of(run, case)))
+    cut = outcome(run, source, case, cuts=cuts, threads=data.draw(st.sampled_from([1, 2])))
+    if isinstance(whole, str):
+        assert cut == whole
+        return
+    assert set(cut) == set(whole)
+    for name, expected in whole.items():
+        assert cut[name].dtype == expected.dtype
+        assert cut[name].tobytes() == expected.tobytes(), name
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_default_cuts_and_file_byte_order_change_nothing(kind: str) -> None:
+    case = CASES[kind]
+    run = bound(CHAIN, case, {})
+    source = source_of(case, "dq_init", [])
+    stored = {"data": source["data"].astype(">u2")}
+    if "zeroframe" in source:
+        stored["zeroframe"] = source["zeroframe"].astype(">u2")
+    whole = run_fused(run, source, case.info, cuts=[Window.whole(SHAPE)])
+    for threads, size in ((1, 1), (3, 20000)):
+        cut = run_fused(run, stored, case.info, threads=threads, block_bytes=size)
+        for name, expected in whole.items():
+            assert cut[name].tobytes() == expected.tobytes(), name
+
+
+@given(
+    st.tuples(*(st.integers(1, 40) for _ in range(4))),
+    st.sets(st.sampled_from(["integration", "row", "column"])),
+    st.integers(0, 3),
+    st.integers(1, 100000),
+)
+def test_default_windows_cover_the_exposure_once(
+    shape: tuple[int, int, int, int], whole: set[Any], halo: int, size: int
+) -> None:
+    reach = Reach(frozenset(whole), {"row": halo})
+    seen = np.zeros(shape, int)
+    for window in cut_windows(shape, reach, size):
+        seen[window.slices(AXES["data"])] += 1
+        for axis in whole:
+            assert getattr(window, axis) == getattr(Window.whole(shape), axis)
+    assert (seen == 1).all()
+
+
+def test_windows_that_cut_too_much_are_refused() -> None:
+    case = CASES["nircam"]
+    half = Window((0, 3), (0, 2), (0, 24), (0, 28))
+    with pytest.raises(ValueError, match="group axis must be whole"):
+        run_fused(bound(["saturation"], case, {}), source_of(case, "", []), case.info, cuts=[half])
+
+
+class Seen(dict[str, Any]):
+    """A mapping that remembers what is looked up in it."""
+
+    def __init__(self, content: Mapping[str, Any]) -> None:
+        super().__init__(content)
+        self.used: set[str] = set()
+
+    def __getitem__(self, key: str) -> Any:
+        self.used.add(key)
+        return super().__getitem__(key)
+
+
+@pytest.mark.parametrize("name", NATIVE)
+def test_references_and_arrays_declared_are_those_used(name: str) -> None:
+    step, used, read = NATIVE[name], set(), set()
+    for case in CASES.values():
+        for options in OPTIONS.get(name, ({},)):
+            params = step.params(**options)
+            recorders = {
+                kind: replace(reference, arrays=Seen({**reference.arrays, "err": None}))
+                for kind, reference in references_of(step, case).items()
+            }
+            references = Seen(recorders)
+            prepared = step.prepare(references, params, case.info)
+            assert step.not_applicable(references, params, case.info) is None
+            average = np.zeros(SHAPE[2:], np.float32)
+            arrays = Seen({**source_of(case, name, []), "average_dark_current": average})
+            block = Block(arrays, Window.whole(SHAPE))
+            made = step.kernel(block, prepared, params, case.info)
+            assert set(made) <= set(step.writes)
+            for kind, array in made.items():
+                assert array.ndim == len(AXES[kind])
+            used |= {(kind, n) for kind, r in recorders.items() for n in r.arrays.used}
+            read |= arrays.used
+    assert used == {(need.reftype, n) for need in step.references for n in need.arrays}
+    assert read <= set(step.reads)
+
+
+@pytest.mark.official
+def test_every_step_records_itself_in_a_keyword_of_the_schema() -> None:
+    from stdatamodels.jwst.datamodels import RampModel
+
+    def find(schema: Mapping[str, Any], path: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+        if not path:
+            yield schema
+        for part in schema.get("allOf", ()):
+            yield from find(part, path)
+        if path and path[0] in schema.get("properties", {}):
+            yield from find(schema["properties"][path[0]], path[1:])
+
+    schema = RampModel().schema
+    for step in NATIVE.values():
+        found = list(find(schema, ["meta", "cal_step", step.cal_step]))
+        assert any("fits_keyword" in entry for entry in found), step.alias
