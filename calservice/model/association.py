@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from calservice.model.errors import AssociationError
 from calservice.model.modes import PIPELINES, pipeline_for_asn_type
-from calservice.model.names import base_and_suffix, stem
+from calservice.model.names import base_and_suffix, shown, stem
 
 __all__ = ["EXPTYPES", "AsnProduct", "Association", "Member", "looks_like_association"]
 
@@ -138,7 +138,7 @@ class Association(BaseModel):
             With every fault found: not JSON (line and column), not an association, keys missing, members that leave
             the folder.
         """
-        where = f"{folder.rstrip('/')}/{filename}" if folder else filename
+        where = shown(f"{folder.rstrip('/')}/{filename}" if folder else filename)
         if len(text) > _MAX_BYTES:
             raise AssociationError(f"{where}: {len(text)} bytes are too many for an association")
         try:
@@ -161,8 +161,8 @@ class Association(BaseModel):
 
     @property
     def where(self) -> str:
-        """Path or URL of the file."""
-        return f"{self.folder.rstrip('/')}/{self.filename}" if self.folder else self.filename
+        """Path or URL of the file, as it may be shown."""
+        return shown(f"{self.folder.rstrip('/')}/{self.filename}" if self.folder else self.filename)
 
     @property
     def pipeline(self) -> str | None:

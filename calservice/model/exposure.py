@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from calservice.model.modes import Mode, mode_of
+from calservice.model.modes import ALWAYS_TSO, Mode, mode_of
 from calservice.model.names import base_and_suffix, stem
 from calservice.model.step import ExposureInfo
 
@@ -82,6 +82,12 @@ class Exposure:
     def is_tso(self) -> bool:
         """Whether the visit is a time series (TSOVISIT)."""
         return bool(self.keywords.get("TSOVISIT", False))
+
+    @property
+    def by_integration(self) -> bool:
+        """Whether stage 2 calibrates each integration: a time series of more than one."""
+        always = self.exp_type in ALWAYS_TSO
+        return (self.is_tso or always) and int(self.keywords.get("NINTS") or 2) > 1
 
     @property
     def mode(self) -> Mode:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from calservice.model.errors import InputError
 
 __all__ = [
+    "ALWAYS_TSO",
     "ASN_TYPES",
     "GUIDER_EXP_TYPES",
     "MODES",
@@ -123,6 +124,9 @@ MODES: Mapping[tuple[str, bool | None], Mode] = {
     ("NIS_SOSS", False): _SPEC3,
 }
 """(EXP_TYPE, TSOVISIT) to `Mode`; TSOVISIT None where it plays no part."""
+
+ALWAYS_TSO = frozenset(t for (t, tso) in MODES if tso and (t, False) not in MODES)
+"""Exposure types that are time series whatever TSOVISIT says."""
 
 ASN_TYPES: Mapping[str, str] = {
     "image2": IMAGE2,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from urllib.parse import urlsplit, urlunsplit
 
 __all__ = [
     "CAL_SUFFIXES",
@@ -14,6 +15,8 @@ __all__ = [
     "ExposureName",
     "base_and_suffix",
     "exposure_name",
+    "is_url",
+    "shown",
     "stem",
 ]
 
@@ -196,3 +199,16 @@ def exposure_name(name: str) -> ExposureName | None:
     return ExposureName(
         part["base"], part["program"], part["observation"], part["visit"], part["detector"].lower(), part["segment"]
     )
+
+
+def is_url(place: str) -> bool:
+    """Whether a place is a URL rather than a local path."""
+    return "://" in place and not place.startswith("file://")
+
+
+def shown(place: str) -> str:
+    """Return a path or URL as it may be shown: without user name, password or query."""
+    if not is_url(place):
+        return place
+    parts = urlsplit(place)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

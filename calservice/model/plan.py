@@ -9,7 +9,7 @@ from typing import Any, Literal
 from calservice.model.errors import CalserviceError
 from calservice.model.exposure import Exposure, FileStat
 
-__all__ = ["Input", "Plan", "ReferenceUse", "Stage", "State", "Task"]
+__all__ = ["Input", "Plan", "ReferenceUse", "Stage", "State", "Task", "stage_name"]
 
 State = Literal["todo", "done", "blocked"]
 
@@ -69,6 +69,8 @@ class Stage:
         1, 2 or 3; 0 for a single step.
     product : str
         Base name of what it makes.
+    variant : str
+        ``calints`` where stage 2 calibrates each integration: an exposure may be wanted both ways.
     inputs : tuple of Input
         Files read, science first.
     association : mapping or None
@@ -116,6 +118,7 @@ class Stage:
     memory: int = 0
     output_bytes: int = 0
     exposure: Exposure | None = None
+    variant: str = ""
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -126,11 +129,16 @@ class Stage:
     def label(self) -> str:
         """Base of the names of its manifest and log, which lie beside its products."""
         product = self.product.replace("_{source_id}", "").replace("{source_id}", "")
-        return f"{product}_{self.pipeline}"
+        return "_".join(part for part in (product, self.variant, self.pipeline) if part)
 
     def but(self, **changes: Any) -> Stage:
         """Return a copy with some attributes changed."""
         return replace(self, **changes)
+
+
+def stage_name(pipeline: str, product: str, variant: str = "") -> str:
+    """Return the id of a stage."""
+    return f"{pipeline}:{product}_{variant}" if variant else f"{pipeline}:{product}"
 
 
 @dataclass(frozen=True)

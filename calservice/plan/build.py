@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from calservice import __version__
 from calservice.engines import official
-from calservice.model.errors import CalserviceError, InputError, ParameterError, Problems, ReferenceFileError
+from calservice.model.errors import CalserviceError, InputError, Problems, ReferenceFileError
 from calservice.model.exposure import Exposure, FileStat
 from calservice.model.plan import Input, Plan, ReferenceUse, Stage, Task
 from calservice.plan import cut, engines, resume
 from calservice.plan.expand import Expansion, Folder, Start, expand
-from calservice.plan.parameters import Layer, Settings, resolve
+from calservice.plan.parameters import Layer, Settings, resolve, unused
 from calservice.products.headers import read_exposure
 from calservice.products.manifest import Manifest, manifest_name
 from calservice.products.store import Store, parent_of
@@ -192,7 +191,8 @@ class _Resolver:
         self.expansion = expansion
         self.problems: list[CalserviceError] = []
         self.notes: list[str] = []
-        self.used: set[int] = set()
+        self.used: set[tuple[int, str]] = set()
+        self.known: set[str] = set()
         self.store = Store(request.output)
         self.listing = self._listing()
         self.versions = _shaping_versions()
@@ -261,7 +261,8 @@ class _Resolver:
         offset = len(layers) - len(self.request.layers)
         settings, problems, used = resolve(schemas, layers)
         self.problems += problems
-        self.used |= {index - offset for index in used if index >= offset}
+        self.used |= {(index - offset, name) for index, name in used if index >= offset}
+        self.known |= set(schemas.dotted())
         return settings
 
     def _crds_layers(self, stage: Stage) -> list[Layer]:
@@ -282,13 +283,8 @@ class _Resolver:
 
     def report_unused(self) -> None:
         """Report what was set on the command line or in files for no stage of the plan."""
-        if not self.expansion.stages:
-            return
-        for index, layer in enumerate(self.request.layers):
-            if index not in self.used:
-                names = ", ".join(_dotted(layer.values)) or "nothing"
-                where = layer.pipeline or "any pipeline of this job"
-                self.problems.append(ParameterError(f"{layer.origin}: {names}: {where} has no such step or parameter"))
+        if self.expansion.stages:
+            self.problems += unused(self.request.layers, self.used, self.known)
 
     # -- references
 
@@ -376,14 +372,6 @@ def _parameter_layer(use: ReferenceUse, pipeline: str, step: str) -> Layer:
     read = read_parameters(use.path)
     origin = f"CRDS {use.reftype} {use.name}"
     return Layer(origin, read.values, None if step else pipeline, step or None)
-
-
-def _dotted(values: Mapping[str, Any], prefix: str = "--") -> Iterable[str]:
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _dotted(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}"
 
 
 def _shaping_versions() -> dict[str, str]:

@@ -111,7 +111,7 @@ class _Expander:
                 self._stage3(asn, product)
             else:
                 for member in product.members:
-                    self._member(member, asn.folder)
+                    self._want(member.expname, member.role, asn.folder)
 
     # -- associations
 
@@ -140,7 +140,7 @@ class _Expander:
 
     def _stage3(self, asn: Association, product: AsnProduct) -> None:
         name = asn.product_name(product)
-        inputs = tuple(self._member(member, asn.folder) for member in _unique(product))
+        inputs = tuple(self._want(member.expname, member.role, asn.folder) for member in _unique(product))
         pipeline = asn.pipeline or self._pipeline_of_members(asn, inputs)
         if pipeline is None:
             return
@@ -175,9 +175,8 @@ class _Expander:
         if first is not None:
             pipeline = self._mode(first, 3)
             if pipeline is None:
-                self.out.problems.append(
-                    InputError(f"{asn.where}: no stage 3 pipeline combines exposures of type {first.exp_type}")
-                )
+                fault = f"{asn.where}: no stage 3 pipeline combines exposures of type {first.exp_type}"
+                self.out.problems.append(InputError(fault))
             return pipeline
         self.out.notes.append(
             f"{asn.filename}: its asn_type is {asn.asn_type!r} and no member is there to tell its EXP_TYPE; "
@@ -186,9 +185,6 @@ class _Expander:
         return modes.IMAGE3
 
     # -- members and exposures
-
-    def _member(self, member: Member, folder: str) -> Input:
-        return self._want(member.expname, member.role, folder)
 
     def _want(self, name: str, role: str, folder: str) -> Input:
         """Return the input called ``name``: a file that is there, or the stage that makes it."""
@@ -220,7 +216,7 @@ class _Expander:
         return Input(leaf, role)
 
     def _stage2(self, name: str, folder: str, found: _Found | None, each: bool) -> str | None:
-        """Plan the stage that makes the level-2 product ``name`` (with ``each``, of each integration); return its id."""
+        """Plan the stage that makes a level-2 product (``each``: of every integration); return its id."""
         variant = "calints" if each else ""
         for pipeline in (modes.IMAGE2, modes.SPEC2):
             if (held := stage_name(pipeline, name, variant)) in self.out.stages:
@@ -277,7 +273,7 @@ class _Expander:
             source = stage_name(modes.IMAGE3, _leaf(product))
             if source in self.out.stages:
                 return Input(_leaf(member.expname), member.role, source=source)
-        return self._member(member, folder)
+        return self._want(member.expname, member.role, folder)
 
     def _stage1(self, base: str, folder: str) -> str | None:
         """Plan the stage that makes the rate (or guider cal, or dark) of an exposure; return its id."""
@@ -370,9 +366,8 @@ class _Expander:
             return None
 
     def _report_missing(self, name: str, folder: str) -> None:
-        self.out.problems.append(
-            InputError(f"{_join(folder, name)} is not there, nor anything that it could be made from")
-        )
+        fault = f"{_join(folder, name)} is not there, nor anything that it could be made from"
+        self.out.problems.append(InputError(fault))
 
     def _add(self, stage: Stage) -> str:
         self.out.stages[stage.id] = stage

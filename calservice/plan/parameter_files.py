@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,18 +81,27 @@ def _yaml(path: str) -> Any:
 
 
 def _values(tree: Mapping[str, Any], path: str) -> dict[str, Any]:
-    values = dict(tree.get("parameters") or {})
+    values = _mapping(tree.get("parameters"), path, "parameters")
     steps: dict[str, Any] = {}
-    for step in tree.get("steps") or ():
+    given = tree.get("steps") or ()
+    if isinstance(given, (str, Mapping)) or not isinstance(given, Iterable):
+        raise ParameterError(f"{path}: 'steps' is not a list")
+    for step in given:
         if not isinstance(step, Mapping):
             raise ParameterError(f"{path}: each entry under 'steps' has 'class' or 'name', and 'parameters'")
         name = step.get("name") or _alias(str(step.get("class", "")))
         if not name:
             raise ParameterError(f"{path}: a step without 'name' and with unknown 'class' {step.get('class')!r}")
-        steps[str(name)] = dict(step.get("parameters") or {})
+        steps[str(name)] = _mapping(step.get("parameters"), path, f"parameters of {name}")
     for universal in ("logcfg", "name", "class"):
         values.pop(universal, None)
     return {**values, "steps": steps} if steps else values
+
+
+def _mapping(value: Any, path: str, what: str) -> dict[str, Any]:
+    if value is not None and not isinstance(value, Mapping):
+        raise ParameterError(f"{path}: {what}: names and values are expected, not {value!r}")
+    return dict(value or {})
 
 
 def _alias(class_path: str) -> str:

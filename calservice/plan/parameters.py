@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -13,7 +13,17 @@ from pydantic import ValidationError
 from calservice.model.errors import CalserviceError, ParameterError
 from calservice.model.step import Params, Step
 
-__all__ = ["Layer", "NativeSchema", "Schema", "Schemas", "Settings", "merge", "parse_assignment", "resolve"]
+__all__ = [
+    "Layer",
+    "NativeSchema",
+    "Schema",
+    "Schemas",
+    "Settings",
+    "layer_of",
+    "parse_assignment",
+    "resolve",
+    "unused",
+]
 
 _OVERRIDE = re.compile(r"^override_[A-Za-z_][A-Za-z0-9_]*$")
 
@@ -76,6 +86,12 @@ class Schemas:
     own: Schema
     steps: Mapping[str, Schema] = field(default_factory=dict)
 
+    def dotted(self) -> Iterable[str]:
+        """Return every parameter as ``name`` or ``steps.<step>.<name>``."""
+        yield from self.own.names()
+        for step, schema in self.steps.items():
+            yield from (f"steps.{step}.{name}" for name in schema.names())
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -97,6 +113,17 @@ class Layer:
     values: Mapping[str, Any]
     pipeline: str | None = None
     step: str | None = None
+
+    def nested(self) -> Mapping[str, Any]:
+        """Return the values with those of a step under ``steps``."""
+        return {"steps": {self.step: self.values}} if self.step else self.values
+
+    def dotted(self) -> tuple[str, ...]:
+        """Return what is set, as ``name`` or ``steps.<step>.<name>``."""
+        nested = self.nested()
+        steps = nested.get("steps", {})
+        own = [name for name in nested if name != "steps"]
+        return (*own, *(f"steps.{step}.{name}" for step, values in steps.items() for name in values))
 
 
 @dataclass(frozen=True)
@@ -131,11 +158,11 @@ def parse_assignment(text: str) -> tuple[list[str], str]:
     return path, value.strip("'\"")
 
 
-def layer_of(path: Sequence[str], value: Any, pipelines: Iterable[str]) -> Layer:
+def layer_of(path: Sequence[str], value: Any, pipelines: Collection[str]) -> Layer:
     """Turn one assignment into a layer; its path may start with the alias of a pipeline."""
     pipeline = None
     rest = list(path)
-    if rest[0] in set(pipelines):
+    if len(rest) > 1 and rest[0] in pipelines:
         pipeline = rest.pop(0)
     if len(rest) == 3 and rest[0] == "steps":
         values: dict[str, Any] = {"steps": {rest[1]: {rest[2]: value}}}
@@ -143,20 +170,12 @@ def layer_of(path: Sequence[str], value: Any, pipelines: Iterable[str]) -> Layer
         values = {rest[0]: value}
     else:
         dotted = ".".join(path)
-        raise ParameterError(f"--{dotted}: write --name=value or --steps.<step>.<name>=value")
+        form = "write --name=value or --steps.<step>.<name>=value, with the alias of a pipeline before if need be"
+        raise ParameterError(f"--{dotted}: {form}.{_near(path[0], pipelines)}")
     return Layer("command line", values, pipeline)
 
 
-def merge(base: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``base`` with the nested values of ``extra`` laid over it."""
-    out = dict(base)
-    for key, value in extra.items():
-        nested = isinstance(value, Mapping) and isinstance(out.get(key), Mapping)
-        out[key] = merge(out[key], value) if nested else value
-    return out
-
-
-def resolve(schemas: Schemas, layers: Sequence[Layer]) -> tuple[Settings, list[CalserviceError], set[int]]:
+def resolve(schemas: Schemas, layers: Sequence[Layer]) -> tuple[Settings, list[CalserviceError], set[tuple[int, str]]]:
     """Lay parameters over each other, lowest precedence first, and check every one.
 
     Parameters
@@ -172,30 +191,33 @@ def resolve(schemas: Schemas, layers: Sequence[Layer]) -> tuple[Settings, list[C
         The checked values that were set, with origins.
     list of CalserviceError
         What did not fit.
-    set of int
-        Indices of the layers that had something for this pipeline.
+    set of tuple of int and str
+        What had a meaning for this pipeline: index of the layer, and dotted name.
     """
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     problems: list[CalserviceError] = []
-    used: set[int] = set()
+    used: set[tuple[int, str]] = set()
     for index, layer in enumerate(layers):
         if layer.pipeline not in (None, schemas.alias):
             continue
-        nested = {"steps": {layer.step: layer.values}} if layer.step else layer.values
         general = layer.pipeline is None
+        nested = layer.nested()
+        if layer.step == schemas.alias:  # the step runs by itself
+            used |= {(index, name) for name in layer.dotted()}
+            nested, general = layer.values, False
         for name, value in nested.items():
-            if name != "steps":
-                if general and name not in set(schemas.own.names()):
-                    continue
-                used.add(index)
-                _set(schemas.own, schemas.alias, (name,), value, layer, values, origins, problems)
-        for step, settings in nested.get("steps", {}).items():
-            if step not in schemas.steps:
-                if not general:
-                    problems.append(_unknown(f"{schemas.alias} has no step {step!r}", step, schemas.steps, layer))
+            if name == "steps" or (general and name not in set(schemas.own.names())):
                 continue
-            used.add(index)
+            used.add((index, name))
+            _set(schemas.own, schemas.alias, (name,), value, layer, values, origins, problems)
+        for step, settings in nested.get("steps", {}).items():
+            if general and step not in schemas.steps:
+                continue
+            used |= {(index, f"steps.{step}.{name}") for name in settings}
+            if step not in schemas.steps:
+                problems.append(_unknown(f"{schemas.alias} has no step {step!r}", step, schemas.steps, layer))
+                continue
             for name, value in settings.items():
                 place = ("steps", step, name)
                 _set(schemas.steps[step], step, place, value, layer, values, origins, problems)
@@ -228,10 +250,36 @@ def _set(
     origins[".".join(place)] = layer.origin
 
 
+def unused(layers: Sequence[Layer], used: Collection[tuple[int, str]], known: Collection[str]) -> list[CalserviceError]:
+    """Return what was set for no pipeline of the job.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        What the user set.
+    used : collection of tuple of int and str
+        What had a meaning somewhere, as `resolve` tells.
+    known : collection of str
+        Dotted names of all parameters that the pipelines of the job have.
+    """
+    problems: list[CalserviceError] = []
+    for index, layer in enumerate(layers):
+        for name in layer.dotted():
+            if (index, name) not in used:
+                where = layer.pipeline or "any pipeline of this job"
+                fault = f"{layer.origin}: --{name}: {where} has no such step or parameter."
+                problems.append(ParameterError(f"{fault}{_near(name, known)}"))
+    return problems
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
 def _unknown(message: str, name: str, known: Iterable[str], layer: Layer) -> ParameterError:
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(names)}."
+    hint = _near(name, names) or f" Known: {', '.join(names)}."
     return ParameterError(f"{layer.origin}: {message}.{hint}")
 
 

@@ -73,7 +73,7 @@ def standing(
         found = listing.get(product.name)
         if found is None:
             return False, f"{product.name} is gone"
-        if found.size != product.size:
+        if found.size != product.size or (found.stamp != product.stamp and content(found) != product.sha256):
             return False, f"{product.name} was changed"
     return True, "up to date"
 

@@ -46,11 +46,12 @@ class StepRecord(_Record):
 
 
 class Product(_Record):
-    """A file written: name, length and SHA-256."""
+    """A file written: name, length, SHA-256, and its stamp once published."""
 
     name: str
     size: int
     sha256: str
+    stamp: str = ""
 
 
 class Manifest(_Record):

@@ -11,29 +11,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
-from urllib.parse import urlsplit, urlunsplit
 
 from calservice.model.errors import CalserviceError, InputError, OutputError, TransientError
 from calservice.model.exposure import FileStat
+from calservice.model.names import is_url, shown
 
 __all__ = ["Store", "checksum", "is_url", "parent_of", "shown"]
 
 _CHUNK = 4 * 1024 * 1024
 _TRANSIENT = (ConnectionError, TimeoutError)
 _PART = ".part-"
-
-
-def is_url(place: str) -> bool:
-    """Whether a place is a URL rather than a local path."""
-    return "://" in place and not place.startswith("file://")
-
-
-def shown(place: str) -> str:
-    """Return a path or URL as it may be shown: without user name, password or query."""
-    if not is_url(place):
-        return place
-    parts = urlsplit(place)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def parent_of(place: str) -> str:
@@ -249,7 +236,7 @@ class Store:
         except _TRANSIENT as fault:
             raise TransientError(f"{shown(self.url)}: {what}: {_cause(fault)}") from None
         except OSError as fault:
-            if fault.errno == errno.ENOSPC:
+            if fault.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise OutputError(f"{shown(self.url)}: {what}: no space left. Free some, then submit again.") from None
             raise kind(f"{shown(self.url)}: {what}: {_cause(fault)}") from None
         except Exception as fault:  # noqa: BLE001 - stores raise what their client libraries raise: name, do not leak

@@ -31,7 +31,7 @@ from calservice.products.manifest import (
     StepRecord,
     manifest_name,
 )
-from calservice.products.store import Store, checksum, parent_of
+from calservice.products.store import Store, checksum, parent_of, shown
 
 __all__ = ["Failure", "run_stage", "versions"]
 
@@ -152,7 +152,7 @@ def _gather(stage: Stage, store: Store, folder: Path, made: Mapping[str, str]) -
             InputRecord(
                 name=item.name,
                 role=item.role,
-                url="" if item.file is None else item.file.url,
+                url="" if item.file is None else shown(item.file.url),
                 size=info.st_size,
                 stamp="" if item.file is None else item.file.stamp,
                 sha256=checksum(path),
@@ -161,7 +161,7 @@ def _gather(stage: Stage, store: Store, folder: Path, made: Mapping[str, str]) -
         )
         if item.file is not None and info.st_size != item.file.size:
             raise InputError(
-                f"{item.file.url}: its length changed from {item.file.size} to {info.st_size} since planning"
+                f"{shown(item.file.url)}: its length changed from {item.file.size} to {info.st_size} since planning"
             )
     if stage.association is None:
         return folder / stage.inputs[0].name, tuple(records)
@@ -181,7 +181,7 @@ def _bring(item: Input, store: Store, folder: Path, made: Mapping[str, str]) -> 
         found = Store(parent_of(item.file.url)).fetch(item.file.name, folder)
         return found if found == target else found.rename(target)
     if store.stat(item.name) is None:
-        raise InputError(f"{store.join(item.name)} is not there, though {item.source} was to make it")
+        raise InputError(f"{shown(store.join(item.name))} is not there, though {item.source} was to make it")
     return store.fetch(item.name, folder)
 
 
@@ -251,10 +251,10 @@ def _publish(store: Store, stage: Stage, out: Path, log_path: Path, manifest: Ma
     earlier = Manifest.load(store.read(name)) if store.stat(name) is not None else None
     if earlier is not None:
         store.remove(name)  # from here on the old manifest would vouch for files that are being replaced
-    for product in manifest.products:
-        store.publish(out / product.name, product.name)
+    stamps = {product.name: store.publish(out / product.name, product.name).stamp for product in manifest.products}
     store.publish(log_path, log_path.name)
-    store.write(manifest.dump(), name)
+    published = tuple(product.model_copy(update={"stamp": stamps[product.name]}) for product in manifest.products)
+    store.write(manifest.model_copy(update={"products": published}).dump(), name)
     for stale in {p.name for p in earlier.products} - {p.name for p in manifest.products} if earlier else ():
         store.remove(stale)
 

@@ -169,89 +169,136 @@ def _add_medians(
 
 
 @compiled
-def _store(out: tuple[Array, ...], i: int, y: int, x: int, values: Array, dq: int) -> None:
-    """Store slope, flags, error and the two variances of one pixel."""
-    out[0][i, y, x] = values[0]
-    out[1][i, y, x] = dq
-    out[2][i, y, x] = values[1]
-    out[3][i, y, x] = values[2]
-    out[4][i, y, x] = values[3]
+def _store(
+    out: tuple[Array, ...], i: int, y: int, x0: int, width: int, values: Array, dqs: Array
+) -> None:
+    """Store slopes, flags, errors and the two variances of a tile."""
+    for c in range(width):
+        out[0][i, y, x0 + c] = values[0, c]
+    for c in range(width):
+        out[1][i, y, x0 + c] = dqs[c]
+    for c in range(width):
+        out[2][i, y, x0 + c] = values[1, c]
+    for c in range(width):
+        out[3][i, y, x0 + c] = values[2, c]
+    for c in range(width):
+        out[4][i, y, x0 + c] = values[3, c]
 
 
 @compiled
-def _read_kept(
-    groupdq: Array, i: int, y: int, x: int, groups: tuple[int, ...], column: Array, gain: float,
-    noise: float, time: float, lone: float, starts: Array, stops: Array,
-) -> float:
-    """Return the read-noise weight of a ramp as if charge migration cost it no groups."""
+def _keep_read_noise(
+    groupdq: Array, i: int, y: int, x0: int, width: int, groups: tuple[int, ...], column: Array,
+    pixels: Array, times: Array, counts: Array, starts: Array, stops: Array, values: Array,
+    state: Array, totals: Array,
+) -> None:
+    """Set read variances to those that ramps have without groups lost to charge migration.
+
+    Also sums up the inverse read variances of all of a pixel's ramps, for the exposure.
+    """
     ramp = np.empty(column.shape[0], np.uint8)
-    for k in range(column.shape[0]):
-        g = groups[0] + k
-        ramp[k] = groupdq[i, g, y, x] | (DO_NOT_USE if g < groups[2] or g >= groups[3] else 0)
-    return kept_read_weight(ramp, column, gain, noise, time, lone, starts, stops)
+    for c in range(width):
+        if counts[_FOUND, c] & CHARGELOSS:
+            for k in range(column.shape[0]):
+                g = groups[0] + k
+                outside = DO_NOT_USE if g < groups[2] or g >= groups[3] else 0
+                ramp[k] = groupdq[i, g, y, x0 + c] | outside
+            lone = times[counts[_LONE, c]]
+            gain, noise = pixels[0, c], pixels[1, c]
+            weight = kept_read_weight(
+                ramp, column, gain, noise, times[0], lone, starts, stops
+            )
+            values[3, c] = known(1.0 / weight)
+            totals[4, c] += weight
+            state[_LOST, c] = 1
+        elif values[3, c] > 0.0:
+            totals[4, c] += 1.0 / values[3, c]
 
 
 @compiled
-def _fit_ramp(
-    ramps: Array, flags: Array, counts: Array, c: int, dq: int, gain: float, noise: float,
-    rate: float, times: Array, table: Array, work: Array, starts: Array, stops: Array,
-    sums: Array, values: Array, state: Array, totals: Array,
-) -> int:
-    """Fit one ramp into ``values``, add it to the pixel's totals, and return its flags."""
+def _fit_tile(
+    ramps: Array, flags: Array, counts: Array, width: int, pixels: Array, times: Array,
+    table: Array, work: Array, starts: Array, stops: Array, power: Array, sums: Array,
+    values: Array, state: Array, totals: Array, dqs: Array,
+) -> None:
+    """Fit one ramp of each pixel of a tile, and add it to the totals and the state of the exposure."""
     used = ramps.shape[0]
-    found = counts[_FOUND, c]
-    dq |= found & (JUMP_DET | PERSISTENCE)
-    values[:] = 0.0
-    spent = flags[0, c] & SATURATED
-    if spent:
-        dq |= INVALID
-    fitted = False
-    if counts[_SPENT, c] == used:
-        dq |= DO_NOT_USE
-        if counts[_FULL, c] == used:
-            dq |= SATURATED
-    elif found == 0 and used > 2:
-        fit_clean(ramps, c, gain, noise, rate, times[0], table, work, sums)
+    quick = 2 < used <= TABLED
+    if quick:
+        fit_clean(ramps, width, pixels, times[0], table, power, sums)
+    for c in range(width):
+        found = counts[_FOUND, c]
+        dq = dqs[c] | (found & (JUMP_DET | PERSISTENCE))
         fitted = True
-    elif not spent:
-        lone = times[counts[_LONE, c]]
-        fitted = fit_segments(
-            ramps, flags, c, gain, noise, rate, times[0], lone, table, work, starts, stops, sums
-        ) > 0
-    if fitted:
-        if not dq & INVALID:
-            settle_integration(sums, values)
-        for k in range(4):
-            totals[k, c] += sums[k]
-    if dq & INVALID:
-        values[0] = np.nan
-    state[_DQ, c] |= found & (JUMP_DET | PERSISTENCE)
-    state[_UNUSABLE, c] += (dq & DO_NOT_USE) != 0
-    state[_SATURATED, c] += (dq & SATURATED) != 0
-    if counts[_FULL, c] > 0:
-        state[_PARTLY, c] = SATURATED
-        dq |= SATURATED
-    return dq
+        if not (quick and found == 0):
+            spent = (flags[0, c] & SATURATED) != 0
+            if spent:
+                dq |= INVALID
+            if counts[_SPENT, c] == used:
+                dq |= DO_NOT_USE
+                if counts[_FULL, c] == used:
+                    dq |= SATURATED
+                fitted = False
+            else:
+                fitted = not spent and fit_segments(
+                    ramps, flags, c, pixels, times[0], times[counts[_LONE, c]], table, work,
+                    starts, stops, sums,
+                )
+        if fitted:
+            for k in range(4):
+                totals[k, c] += sums[k, c]
+        state[_DQ, c] |= dqs[c] | (found & (JUMP_DET | PERSISTENCE))
+        state[_UNUSABLE, c] += dq & DO_NOT_USE
+        state[_SATURATED, c] += (dq & SATURATED) != 0
+        power[c] = fitted
+        dqs[c] = dq
+    settle_integration(sums, width, values)
+    for c in range(width):
+        if not power[c] or dqs[c] & INVALID:
+            for k in range(4):
+                values[k, c] = 0.0
+            if dqs[c] & INVALID:
+                values[0, c] = np.nan
+        if counts[_FULL, c] > 0:
+            state[_PARTLY, c] = SATURATED
+            dqs[c] |= SATURATED
 
 
 @compiled
-def _finish_pixel(state: Array, c: int, nints: int, totals: Array, values: Array) -> int:
-    """Fill the results of the exposure for one pixel and return its flags."""
-    dq = state[_DQ, c]
-    if state[_UNUSABLE, c] == nints:
-        dq |= DO_NOT_USE
-    if state[_SATURATED, c] == nints:
-        dq |= SATURATED
-    values[:] = 0.0
-    if dq & INVALID:
-        values[0] = np.nan
-    else:
-        settle_image(totals, c, values)
-    if state[_LOST, c]:
-        if totals[4, c] > 0.0:
-            values[3] = 1.0 / totals[4, c]
-        values[3] = known(values[3])
-    return dq | state[_PARTLY, c]
+def _finish_tile(
+    state: Array, width: int, nints: int, totals: Array, values: Array, dqs: Array
+) -> None:
+    """Fill the results of the exposure for a tile."""
+    settle_image(totals, width, values)
+    for c in range(width):
+        dq = state[_DQ, c]
+        if state[_UNUSABLE, c] == nints:
+            dq |= DO_NOT_USE
+        if state[_SATURATED, c] == nints:
+            dq |= SATURATED
+        if dq & INVALID:
+            values[0, c] = np.nan
+            for k in range(1, 4):
+                values[k, c] = 0.0
+        if state[_LOST, c]:
+            if totals[4, c] > 0.0:
+                values[3, c] = 1.0 / totals[4, c]
+            values[3, c] = known(values[3, c])
+        dqs[c] = dq | state[_PARTLY, c]
+
+
+@compiled
+def _load_pixels(
+    pixeldq: Array, gain: Array, noise: Array, dark: Array, y: int, x0: int, width: int,
+    rates: Array, nints: int, pixels: Array, dqs: Array,
+) -> None:
+    """Fill gain, read noise and Poisson rate of a tile's pixels, and the flags they start with."""
+    for c in range(width):
+        x = x0 + c
+        pixels[0, c], pixels[1, c] = gain[y, x], noise[y, x]
+        rate = rates[c] / nints
+        pixels[2, c] = dark[y, x] + (rate if rate > 0.0 else 0.0)
+        known_gain = pixels[0, c] > 0.0
+        dqs[c] = pixeldq[y, x] | np.uint32(0 if known_gain else DO_NOT_USE | NO_GAIN_VALUE)
 
 
 @compiled
@@ -287,10 +334,11 @@ def fit_ramps(
     ramps, flags = np.empty((used, _TILE)), np.empty((used, _TILE), np.uint8)
     steps, valid = np.empty((max(used - 1, 0), _TILE)), np.empty(_TILE, np.int32)
     counts, state = np.empty((5, _TILE), np.int32), np.empty((5, _TILE), np.int64)
-    rates, totals = np.empty(_TILE), np.empty((5, _TILE))
+    rates, totals, pixels = np.empty(_TILE), np.empty((5, _TILE)), np.empty((3, _TILE))
     starts, stops = np.empty(used + 1, np.int64), np.empty(used + 1, np.int64)
-    work, sums, values = np.empty(used + 1), np.empty(4), np.empty(4)
-    column = np.empty((used, 1), np.uint8)
+    sums, values = np.ones((4, _TILE)), np.empty((4, _TILE))
+    power, dqs = np.empty(_TILE, np.int64), np.empty(_TILE, np.int64)
+    work, column = np.empty(used + 1), np.empty((used, 1), np.uint8)
     for y in range(nrows):
         for x0 in range(0, ncols, _TILE):
             width = min(_TILE, ncols - x0)
@@ -305,31 +353,15 @@ def fit_ramps(
                 if turn < nints:
                     _add_medians(ramps, flags, counts, width, times, steps, valid, rates)
                     continue
-                for c in range(width):
-                    x = x0 + c
-                    g, n = np.float64(gain[y, x]), np.float64(noise[y, x])
-                    dq = np.int64(pixeldq[y, x])
-                    if g <= 0.0 or np.isnan(g):
-                        dq |= DO_NOT_USE | NO_GAIN_VALUE
-                    state[_DQ, c] |= dq
-                    rate = np.float64(dark[y, x])
-                    if rates[c] > 0.0:
-                        rate += rates[c] / nints
-                    dq = _fit_ramp(
-                        ramps, flags, counts, c, dq, g, n, rate, times, table, work, starts, stops,
-                        sums, values, state, totals,
-                    )
-                    if counts[_FOUND, c] & CHARGELOSS:
-                        lone = times[counts[_LONE, c]]
-                        weight = _read_kept(
-                            groupdq, i, y, x, groups, column, g, n, times[0], lone, starts, stops
-                        )
-                        values[3] = known(1.0 / weight)
-                        totals[4, c] += weight
-                        state[_LOST, c] = 1
-                    elif values[3] > 0.0:
-                        totals[4, c] += 1.0 / values[3]
-                    _store(integrations, i, y, x, values, dq)
-            for c in range(width):
-                dq = _finish_pixel(state, c, nints, totals, values)
-                _store(images, 0, y, x0 + c, values, dq)
+                _load_pixels(pixeldq, gain, noise, dark, y, x0, width, rates, nints, pixels, dqs)
+                _fit_tile(
+                    ramps, flags, counts, width, pixels, times, table, work, starts, stops, power,
+                    sums, values, state, totals, dqs,
+                )
+                _keep_read_noise(
+                    groupdq, i, y, x0, width, groups, column, pixels, times, counts, starts, stops,
+                    values, state, totals,
+                )
+                _store(integrations, i, y, x0, width, values, dqs)
+            _finish_tile(state, width, nints, totals, values, dqs)
+            _store(images, 0, y, x0, width, values, dqs)

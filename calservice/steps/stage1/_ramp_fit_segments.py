@@ -172,33 +172,46 @@ def _find_segments(flags: Array, c: int, starts: Array, stops: Array) -> int:
 
 
 @compiled
-def _add(sums: Array, slope: float, rate: float, read: float, unit: float) -> None:
-    """Add a segment to the sums of weights; ``unit`` is its duration times the gain."""
-    poisson = rate / unit
-    sums[0] += 1.0 / read
-    if poisson > 0.0:
-        sums[1] += 1.0 / poisson
-    sums[2] += 1.0 / (poisson + read)
-    sums[3] += slope / read
-
-
-@compiled
 def fit_clean(
     ramps: Array,
-    c: int,
-    gain: float,
-    noise: float,
-    rate: float,
+    width: int,
+    pixels: Array,
     time: float,
     table: Array,
-    work: Array,
+    power: Array,
     sums: Array,
 ) -> None:
-    """Fit a ramp of three groups or more without any flag; arguments as for `fit_segments`."""
+    """Fit all ramps of a tile as if none had a flag; they have three groups or more, up to `TABLED`.
+
+    ``pixels`` are gain, read noise and Poisson rate by pixel; ``power`` is room for a number a pixel;
+    ``sums`` get the sums of `fit_segments` for each pixel.
+    """
     n = ramps.shape[0]
-    sums[0] = sums[1] = sums[2] = sums[3] = 0.0
-    slope = _slope(ramps, c, 0, n, gain, noise, table, work) / time
-    _add(sums, slope, rate, _read_variance(n, noise, gain, time), time * gain * (n - 1.0))
+    for c in range(width):
+        signal = (ramps[n - 1, c] - ramps[0, c]) * pixels[0, c]
+        variance = pixels[1, c] * pixels[1, c] + signal
+        ratio = signal / np.sqrt(variance)
+        ratio = 0.0 if variance <= 0.0 or pixels[0, c] == 0.0 else ratio
+        power[c] = 0
+        for p in range(5):
+            power[c] += not ratio < _STEPS[p]
+        sums[3, c] = 0.0
+    for k in range(n):
+        place = n * (n - 1) // 2 + k
+        for c in range(width):
+            value = ramps[k, c]
+            sums[3, c] += table[power[c], place] * (0.0 if value != value else value)
+    for c in range(width):
+        gain, noise = pixels[0, c], pixels[1, c]
+        ratio = noise / time
+        read = 12.0 * ratio * ratio / ((1.0 * n * n * n - n) * gain * gain)
+        read = read if gain > 0.0 else 0.0
+        poisson = pixels[2, c] / (time * gain * (n - 1.0))
+        slope = sums[3, c] / time if noise - noise == 0.0 and noise != 0.0 else np.nan
+        sums[0, c] = 1.0 / read
+        sums[1, c] = 1.0 / poisson if poisson > 0.0 else 0.0
+        sums[2, c] = 1.0 / (poisson + read)
+        sums[3, c] = slope / read
 
 
 @compiled
@@ -206,9 +219,7 @@ def fit_segments(
     ramps: Array,
     flags: Array,
     c: int,
-    gain: float,
-    noise: float,
-    rate: float,
+    pixels: Array,
     time: float,
     lone: float,
     table: Array,
@@ -216,14 +227,15 @@ def fit_segments(
     starts: Array,
     stops: Array,
     sums: Array,
-) -> int:
-    """Fit the segments of one ramp: fill the sums of weights and return the number of segments.
+) -> bool:
+    """Fit the segments of one ramp of a tile; return whether there is any.
 
-    ``rate`` is that of Poisson noise in DN/s; ``time`` and ``lone`` the exposure times of a group and
-    of a segment of one group. ``sums`` gets the sums of inverse variances (read noise, Poisson, both)
-    and of slopes weighted by read noise.
+    ``time`` and ``lone`` are the exposure times of a group and of a segment of one group. ``sums`` gets
+    the sums of inverse variances (read noise, Poisson, both) and of slopes weighted by read noise.
     """
-    sums[0] = sums[1] = sums[2] = sums[3] = 0.0
+    gain, noise = pixels[0, c], pixels[1, c]
+    for k in range(4):
+        sums[k, c] = 0.0
     count = _find_segments(flags, c, starts, stops)
     for s in range(count):
         begin, end = starts[s], stops[s]
@@ -236,8 +248,13 @@ def fit_segments(
         else:
             slope = _slope(ramps, c, begin, end, gain, noise, table, work) / unit
         read = _read_variance(length, noise, gain, unit)
-        _add(sums, slope, rate, read, unit * gain * max(length - 1.0, 1.0))
-    return count
+        poisson = pixels[2, c] / (unit * gain * max(length - 1.0, 1.0))
+        sums[0, c] += 1.0 / read
+        if poisson > 0.0:
+            sums[1, c] += 1.0 / poisson
+        sums[2, c] += 1.0 / (poisson + read)
+        sums[3, c] += slope / read
+    return count > 0
 
 
 @compiled
@@ -270,21 +287,25 @@ def kept_read_weight(
 
 
 @compiled
-def settle_integration(sums: Array, out: Array) -> None:
-    """Turn the sums of a ramp into slope, error, Poisson and read variance."""
-    out[2] = known(1.0 / sums[1]) if sums[1] > 0.0 else 0.0
-    out[3] = known(1.0 / sums[0])
-    total = 1.0 / sums[2]
-    out[0] = sums[3] * out[3]
-    out[1] = 0.0 if total > _HUGE else np.sqrt(total)
+def settle_integration(sums: Array, width: int, values: Array) -> None:
+    """Turn the sums of a tile's ramps into slopes, errors, Poisson and read variances."""
+    for c in range(width):
+        poisson = 1.0 / sums[1, c]
+        read = 1.0 / sums[0, c]
+        total = 1.0 / sums[2, c]
+        values[2, c] = 0.0 if poisson >= _HUGE or not sums[1, c] > 0.0 else poisson
+        values[3, c] = 0.0 if read >= _HUGE else read
+        values[0, c] = sums[3, c] * values[3, c]
+        values[1, c] = 0.0 if total > _HUGE else np.sqrt(total)
 
 
 @compiled
-def settle_image(sums: Array, c: int, out: Array) -> None:
-    """Turn the sums of all ramps of a pixel into slope, error, Poisson and read variance."""
-    poisson = 1.0 / sums[1, c] if sums[1, c] > 0.0 else sums[1, c]
-    read = 1.0 / sums[0, c] if sums[0, c] > 0.0 else sums[0, c]
-    out[2] = 0.0 if poisson >= _HUGE or poisson < 0.0 else poisson
-    out[3] = known(read)
-    out[1] = np.sqrt(out[2] + out[3])
-    out[0] = sums[3, c] * out[3]
+def settle_image(sums: Array, width: int, values: Array) -> None:
+    """Turn the sums over all ramps of a tile's pixels into the same for the exposure."""
+    for c in range(width):
+        poisson = 1.0 / sums[1, c] if sums[1, c] > 0.0 else sums[1, c]
+        read = 1.0 / sums[0, c] if sums[0, c] > 0.0 else sums[0, c]
+        values[2, c] = 0.0 if poisson >= _HUGE or poisson < 0.0 else poisson
+        values[3, c] = 0.0 if read >= _HUGE else read
+        values[1, c] = np.sqrt(values[2, c] + values[3, c])
+        values[0, c] = sums[3, c] * values[3, c]
