@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from calservice import __version__
-from calservice.model.errors import CalserviceError, Problems
+from calservice.model.errors import CalserviceError, MissingInput, Problems
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,6 +26,16 @@ class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
 
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Run, and end with status 1 after a usage error too: 1 is any error, as for ``strun``."""
+        try:
+            sys.exit(super().main(*args, **{**extra, "standalone_mode": False}))
+        except click.ClickException as fault:
+            fault.show()
+            sys.exit(1)
+        except click.Abort:
+            sys.exit(130)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
@@ -35,6 +45,9 @@ class _Commands(click.Group):
             ctx.exit(1)
         except BrokenPipeError:
             ctx.exit(1)
+        except KeyboardInterrupt:
+            click.echo("\ninterrupted; what is finished stands, and submitting it again goes on from there", err=True)
+            ctx.exit(130)
 
 
 def _shared(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -99,7 +112,8 @@ def main() -> None:
 def plan(targets: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Show what would run: tasks, cuts and why, references, memory and output sizes.
 
-    No pixel is read. Members that are absent are listed; they are no error here.
+    No pixel is read. Members that are absent are listed; they are no error here. Anything else that would keep the
+    job from running gives exit status 1.
 
     \b
     Examples:
@@ -110,12 +124,16 @@ def plan(targets: tuple[str, ...], as_json: bool, **options: Any) -> None:
 
     request = _request(targets, **options)
     made = _plan(request)
+    if not made.stages and not as_json:
+        raise Problems(made.problems)
     if as_json:
         import json
 
         click.echo(json.dumps(report.plan_as_json(made), indent=1, default=str))
     else:
         report.print_plan(made, _console())
+    if not all(isinstance(problem, MissingInput) for problem in made.problems):
+        sys.exit(1)
 
 
 @main.command(context_settings=_EXTRA)
@@ -212,9 +230,7 @@ def steps(as_json: bool) -> None:
 @click.option("--stars", type=click.IntRange(1, 5000), default=40, show_default=True)
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--program", default="09901", show_default=True, help="Program ID, five digits")
-@click.option(
-    "--empty-context", type=click.Path(file_okay=False), metavar="CACHE", help="Only write an empty context"
-)
+@click.option("--empty-context", type=click.Path(file_okay=False), metavar="CACHE", help="Only write an empty context")
 def simulate(folder: str | None, modes: tuple[str, ...], empty_context: str | None, **options: Any) -> None:
     """Simulate a small program: ramps, references, CRDS context, associations, truth.
 

@@ -12,7 +12,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from calservice.model.errors import CalserviceError, EngineError, NoScienceData, OutputError, StepFailed
+from calservice.engines.steplog import StepLog
+from calservice.model.errors import (
+    CalserviceError,
+    EngineError,
+    NoScienceData,
+    OutputError,
+    ReferenceFileError,
+    StepFailed,
+)
 
 __all__ = ["call", "load", "loggers", "pipeline_instance", "translate"]
 
@@ -34,7 +42,7 @@ def load(path: str) -> Any:
         raise EngineError(f"{path} cannot be imported: {fault}. Install: pip install 'calservice[jwst]'") from None
 
 
-def call(path: str, primary: Path, parameters: Mapping[str, Any], folder: Path) -> None:
+def call(path: str, primary: Path, parameters: Mapping[str, Any], folder: Path) -> dict[str, float]:
     """Run a pipeline or step on a file or association; its products go to ``folder``.
 
     Parameters
@@ -48,6 +56,11 @@ def call(path: str, primary: Path, parameters: Mapping[str, Any], folder: Path) 
     folder : Path
         Where products are written.
 
+    Returns
+    -------
+    dict
+        Seconds that each step took that ran, by its name in the pipeline.
+
     Raises
     ------
     CalserviceError
@@ -55,9 +68,11 @@ def call(path: str, primary: Path, parameters: Mapping[str, Any], folder: Path) 
     """
     given = {**_plain(parameters), "output_dir": str(folder), "save_results": True}
     try:
-        load(path).call(str(primary), configure_log=False, **given)
+        with StepLog() as steps:
+            load(path).call(str(primary), configure_log=False, **given)
     except Exception as fault:
         raise translate(fault) from fault
+    return steps.seconds
 
 
 def pipeline_instance(path: str, primary: Path, parameters: Mapping[str, Any], folder: Path) -> Any:
@@ -84,8 +99,35 @@ def translate(fault: BaseException) -> CalserviceError:
             return OutputError("no space left for scratch files. Free some, or set --scratch, then submit again.")
     if isinstance(fault, MemoryError):
         return StepFailed("out of memory. Give the worker more memory, or fewer tasks at a time.")
-    message = str(fault).strip() or "no message"
-    return StepFailed(f"{type(fault).__name__}: {message}")
+    step = _step_of(fault)
+    where = f"{step.name}: " if step is not None else ""
+    absent = [kind for kind, name in getattr(step, "_reference_files_used", ()) if name == "N/A"]
+    if absent and "N/A" in str(fault):
+        return ReferenceFileError(
+            f"{where}it cannot do without a reference that is not applicable (N/A) in this context: "
+            f"{' or '.join(sorted(set(absent)))}. Name a file with --steps.{step.name}.override_<type>=FILE."
+        )
+    return StepFailed(f"{where}{_told(fault)}")
+
+
+def _told(fault: BaseException) -> str:
+    """Return what an exception says; of a traceback that was made its message, the last line."""
+    message = str(fault).strip()
+    if message.startswith("Traceback (most recent call last)"):
+        return message.splitlines()[-1].strip()
+    return f"{type(fault).__name__}: {message or 'no message'}"
+
+
+def _step_of(fault: BaseException) -> Any:
+    """Return the official step in which an exception was raised, the innermost one; None outside of any."""
+    found = None
+    trace = fault.__traceback__
+    while trace is not None:
+        owner = trace.tb_frame.f_locals.get("self")
+        if hasattr(owner, "reference_file_types") and getattr(owner, "parent", None) is not None:
+            found = owner
+        trace = trace.tb_next
+    return found
 
 
 def loggers() -> tuple[str, ...]:

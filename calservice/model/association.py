@@ -147,7 +147,7 @@ class Association(BaseModel):
             raise AssociationError(f"{where}: not JSON: it is not even text. Give an association file.") from None
         except json.JSONDecodeError as fault:
             raise AssociationError(
-                f"{where}: not JSON: {fault.msg} at line {fault.lineno}, column {fault.colno}"
+                f"{where}: not JSON: {fault.msg} at line {fault.lineno}, column {fault.colno}. Mend it there."
             ) from None
         except RecursionError:
             raise AssociationError(f"{where}: not an association: nested too deeply") from None
@@ -197,12 +197,26 @@ class Association(BaseModel):
         return {**content, "products": [{"name": self.product_name(product), "members": members}]}
 
 
+_WORDS = {
+    "missing": "this key is missing",
+    "too_short": "at least one entry is needed",
+    "string_too_short": "it is empty",
+    "tuple_type": "a list is expected",
+    "model_type": "an object with keys is expected",
+    "string_type": "a text is expected",
+}
+"""What pydantic finds, in the words of JSON."""
+
+
 def _faults(error: ValidationError) -> Iterator[str]:
+    """Say what is wrong, fault by fault; a list is not called short for the faulty entries that are left out of it."""
+    places = [fault["loc"] for fault in error.errors()]
     for fault in error.errors():
-        place = ".".join(str(part) for part in fault["loc"] if part not in ("filename", "folder"))
-        message = fault["msg"].removeprefix("Value error, ")
-        if fault["type"] == "missing":
-            message = "this key is missing"
+        here = fault["loc"]
+        if fault["type"] == "too_short" and any(p[: len(here)] == here and len(p) > len(here) for p in places):
+            continue
+        place = ".".join(str(part) for part in here)
+        message = _WORDS.get(fault["type"], fault["msg"].removeprefix("Value error, "))
         yield f"{place}: {message}" if place else message
 
 

@@ -13,6 +13,7 @@ __all__ = [
     "CalserviceError",
     "EngineError",
     "InputError",
+    "MissingInput",
     "NoScienceData",
     "OutputError",
     "ParameterError",
@@ -33,6 +34,10 @@ class CalserviceError(Exception):
 
 class InputError(CalserviceError):
     """An input file is missing, unreadable, truncated or of a kind no pipeline serves."""
+
+
+class MissingInput(InputError):
+    """An input is not there, nor anything that it could be made from."""
 
 
 class AssociationError(InputError):

@@ -84,6 +84,11 @@ class Exposure:
         return bool(self.keywords.get("TSOVISIT", False))
 
     @property
+    def header_only(self) -> bool:
+        """Whether the file has no pixels: SCI is missing, empty or, where it was cut out, a single pixel."""
+        return not self.shape or self.shape[-2:] == (1, 1)
+
+    @property
     def by_integration(self) -> bool:
         """Whether stage 2 calibrates each integration: a time series of more than one."""
         always = self.exp_type in ALWAYS_TSO

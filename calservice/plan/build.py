@@ -19,7 +19,7 @@ from calservice.plan.expand import Expansion, Folder, Start, expand
 from calservice.plan.parameters import Layer, Settings, resolve, unused
 from calservice.products.headers import read_exposure
 from calservice.products.manifest import Manifest, manifest_name
-from calservice.products.store import Store, parent_of
+from calservice.products.store import Store, parent_of, shown
 from calservice.products.survey import Survey, survey
 from calservice.references.select import Crds
 
@@ -196,7 +196,7 @@ class _Resolver:
         self.store = Store(request.output)
         self.listing = self._listing()
         self.versions = _shaping_versions()
-        self.crds = self._crds()
+        self.crds = self._crds() if expansion.stages else None
         self.selected: dict[tuple[str, tuple[str, ...]], tuple[ReferenceUse, ...]] = {}
 
     def _listing(self) -> dict[str, FileStat]:
@@ -216,6 +216,7 @@ class _Resolver:
         inputs = tuple(replace(i, key=before[i.source].key) if i.source else i for i in stage.inputs)
         stage = stage.but(inputs=inputs)
         faults = len(self.problems)
+        self.problems += _without_pixels(stage)
         settings = self._settings(stage)
         choice = engines.choose(stage, settings, self.request.engine)
         self.problems += choice.problems
@@ -231,6 +232,8 @@ class _Resolver:
 
     def _with_state(self, stage: Stage, sources: Sequence[Stage], faulty: bool) -> Stage:
         missing = [i.name for i in stage.inputs if i.missing]
+        if stage.state == "blocked":
+            return stage
         if missing:
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
             return stage.but(state="blocked", reason=f"{missing[0]}{more} missing")
@@ -364,6 +367,14 @@ def group(stages: Mapping[str, Stage]) -> tuple[Task, ...]:
             tasks[stage.id] = [stage]
             home[stage.id] = stage.id
     return tuple(Task(members[-1].id if len(members) > 1 else name, tuple(members)) for name, members in tasks.items())
+
+
+def _without_pixels(stage: Stage) -> list[CalserviceError]:
+    """Find exposures that are to be calibrated but are only kept for their keywords."""
+    seen = stage.exposure
+    if seen is None or not seen.header_only or stage.level > 2 or stage.inputs[0].file != seen.file:
+        return []
+    return [InputError(f"{shown(seen.file.url)}: holds only headers, no pixels: SCI is missing, empty or one pixel")]
 
 
 def _parameter_layer(use: ReferenceUse, pipeline: str, step: str) -> Layer:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from calservice.model import modes
 from calservice.model.association import AsnProduct, Association, Member
-from calservice.model.errors import CalserviceError, InputError, ParameterError
+from calservice.model.errors import CalserviceError, InputError, MissingInput, ParameterError
 from calservice.model.exposure import Exposure, FileStat
 from calservice.model.names import STAGE_OF_SUFFIX, base_and_suffix, exposure_name, shown
 from calservice.model.plan import Input, Stage, stage_name
@@ -84,6 +84,7 @@ class _Expander:
         self.implied = level2
         self.headers: dict[str, Exposure | None] = {}
         self.open: set[str] = set()
+        self.homes: dict[str, dict[str, None]] = {}
 
     def run(self, associations: Sequence[Association], exposures: Sequence[FileStat]) -> Expansion:
         low = [a for a in associations if self._level(a) <= 2]
@@ -96,22 +97,26 @@ class _Expander:
         for asn in low:
             for product in asn.products:
                 self.out.memberships += len(product.members)
-                self._stage2(asn.product_name(product), asn.folder, (asn, product), _by_integration(product))
+                if self.top >= 2:
+                    self._stage2(asn.product_name(product), asn.folder, (asn, product), _by_integration(product))
+                else:
+                    self._exposures_of(asn, product)
         for asn in (a for a in high if a.pipeline != modes.IMAGE3):
             self._stage3_of(asn)
         for file in exposures:
             self._single(file)
-        self.out.stages = {name: stage for name, stage in self.out.stages.items() if stage.level <= self.top}
         return self.out
 
     def _stage3_of(self, asn: Association) -> None:
         for product in asn.products:
             self.out.memberships += len(product.members)
-            if self.top >= 3:
+            if self.top == 3:
                 self._stage3(asn, product)
-            else:
+            elif self.top == 2:
                 for member in product.members:
                     self._want(member.expname, member.role, asn.folder)
+            else:
+                self._exposures_of(asn, product)
 
     # -- associations
 
@@ -144,18 +149,15 @@ class _Expander:
         pipeline = asn.pipeline or self._pipeline_of_members(asn, inputs)
         if pipeline is None:
             return
-        stage_id = stage_name(pipeline, name)
+        stage_id, clash = stage_name(pipeline, name), ""
         held = self.out.stages.get(stage_id)
         if held is not None:
             if [(i.name, i.role) for i in held.inputs] == [(i.name, i.role) for i in inputs]:
                 return
-            self.out.problems.append(
-                ParameterError(
-                    f"{asn.where}: product {name} is made by {held.asn_filename} too, from other members. "
-                    "Submit them one by one, each with its own --output."
-                )
-            )
-            return
+            stage_id = f"{stage_id}@{asn.filename}"
+            clash = f"product {name} is made by {held.asn_filename} too, from other members"
+            cure = "Submit them one by one, each with its own --output."
+            self.out.problems.append(ParameterError(f"{asn.where}: {clash}. {cure}"))
         members = [_record(m, i.name) for m, i in zip(_unique(product), inputs, strict=True)]
         self._add(
             Stage(
@@ -167,6 +169,8 @@ class _Expander:
                 association=asn.record(product, members),
                 asn_filename=asn.filename,
                 exposure=self._first_header(inputs),
+                state="blocked" if clash else "todo",
+                reason=clash,
             )
         )
 
@@ -178,10 +182,8 @@ class _Expander:
                 fault = f"{asn.where}: no stage 3 pipeline combines exposures of type {first.exp_type}"
                 self.out.problems.append(InputError(fault))
             return pipeline
-        self.out.notes.append(
-            f"{asn.filename}: its asn_type is {asn.asn_type!r} and no member is there to tell its EXP_TYPE; "
-            "planned as images"
-        )
+        what = f"its asn_type is {asn.asn_type!r} and no member is there to tell its EXP_TYPE"
+        self.out.notes.append(f"{asn.filename}: {what}; planned as images")
         return modes.IMAGE3
 
     # -- members and exposures
@@ -205,7 +207,7 @@ class _Expander:
         parsed = exposure_name(name)
         if parsed is not None and role not in _SECONDARY_ROLES:
             self.out.problems.append(
-                InputError(
+                MissingInput(
                     f"{_join(folder, name)} is not there, and no pipeline makes files with this suffix. "
                     f"Put the file there, or name {parsed.base}_cal.fits in the association."
                 )
@@ -218,6 +220,7 @@ class _Expander:
     def _stage2(self, name: str, folder: str, found: _Found | None, each: bool) -> str | None:
         """Plan the stage that makes a level-2 product (``each``: of every integration); return its id."""
         variant = "calints" if each else ""
+        self._note_folder(name, folder)
         for pipeline in (modes.IMAGE2, modes.SPEC2):
             if (held := stage_name(pipeline, name, variant)) in self.out.stages:
                 return held
@@ -277,12 +280,12 @@ class _Expander:
 
     def _stage1(self, base: str, folder: str) -> str | None:
         """Plan the stage that makes the rate (or guider cal, or dark) of an exposure; return its id."""
-        name = self.files.start_of(base, folder)
-        source = Input(name, "science", self.files.find(name, folder))
+        self._note_folder(base, folder)
         for pipeline in (modes.DETECTOR1, modes.DARK, modes.GUIDER):
             if (held := stage_name(pipeline, base)) in self.out.stages:
-                self._same(self.out.stages[held].inputs[0], source)
                 return held
+        name = self.files.start_of(base, folder)
+        source = Input(name, "science", self.files.find(name, folder))
         first = self._first_header((source,))
         if source.missing:
             self._report_missing(name, folder)
@@ -324,17 +327,19 @@ class _Expander:
         else:
             self.out.notes.append(f"{file.name}: nothing is left to do for {exposure.exp_type} up to stage {self.top}")
 
-    def _same(self, held: Input, other: Input) -> None:
-        """Report two files of one exposure's name that cannot both be the exposure."""
-        if held.file is None or other.file is None or held.file.url == other.file.url:
+    def _note_folder(self, base: str, folder: str) -> None:
+        """Report files of one exposure's name in two folders; only one can be the exposure."""
+        first = self.homes.setdefault(base, {folder: None})
+        if folder in first:
             return
-        both = f"{shown(held.file.url)} and {shown(other.file.url)}"
-        if held.file.size != other.file.size:
-            self.out.problems.append(
-                InputError(f"{both} have the same name and differ. Submit them one by one, each with its own --output.")
-            )
-        else:
-            self.out.notes.append(f"{both} have the same name and length; the first is used")
+        first[folder] = None
+        for here, there in self.files.twins(base, next(iter(first)), folder):
+            both = f"{shown(here.url)} and {shown(there.url)} have the same name"
+            if here.size != there.size:
+                fault = f"{both} and differ. Submit them one by one, each with its own --output."
+                self.out.problems.append(InputError(fault))
+            else:
+                self.out.notes.append(f"{both} and length; the first is used")
 
     # -- headers
 
@@ -367,7 +372,7 @@ class _Expander:
 
     def _report_missing(self, name: str, folder: str) -> None:
         fault = f"{_join(folder, name)} is not there, nor anything that it could be made from"
-        self.out.problems.append(InputError(fault))
+        self.out.problems.append(MissingInput(f"{fault}. Put it there, or name its folder (--input)."))
 
     def _add(self, stage: Stage) -> str:
         self.out.stages[stage.id] = stage

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 from calservice.model.exposure import FileStat
@@ -32,6 +33,14 @@ class Folder:
     files: Mapping[str, FileStat]
     made: frozenset[str] = frozenset()
 
+    @cached_property
+    def by_leaf(self) -> Mapping[str, FileStat]:
+        """The files by name without sub-folder; those of the folder itself come first."""
+        found: dict[str, FileStat] = {}
+        for name in sorted(self.files, key=lambda n: n.count("/")):
+            found.setdefault(name.rpartition("/")[2], self.files[name])
+        return found
+
 
 @dataclass
 class Inputs:
@@ -53,13 +62,25 @@ class Inputs:
     given: dict[str, FileStat] = field(default_factory=dict)
 
     def find(self, name: str, folder: str) -> FileStat | None:
-        """Return the file called ``name``, compressed or not, where it is there."""
+        """Return the file called ``name``, compressed or not, in the sub-folder it names or beside; None if absent."""
         listing = self.folders.get(folder)
-        return None if listing is None else listing.files.get(name) or listing.files.get(f"{name}.gz")
+        if listing is None:
+            return None
+        leaf = name.rpartition("/")[2]
+        places = ((listing.files, name), (listing.by_leaf, leaf))
+        return next((f for held, n in places for ending in ("", ".gz") if (f := held.get(f"{n}{ending}"))), None)
 
     def folder_of(self, file: FileStat) -> str:
         """Return the folder that lists a file."""
         return next((u for u, f in self.folders.items() if f.files.get(file.name) == file), "")
+
+    def twins(self, base: str, one: str, other: str) -> Iterator[tuple[FileStat, FileStat]]:
+        """Yield the files of an exposure that are in both of two folders."""
+        for suffix in STAGE_OF_SUFFIX:
+            name = f"{base}_{suffix}.fits"
+            here, there = self.find(name, one), self.find(name, other)
+            if here is not None and there is not None:
+                yield here, there
 
     def is_input(self, name: str, folder: str) -> bool:
         """Whether an existing file is to be taken as it is, not to be made from what precedes it."""

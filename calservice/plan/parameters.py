@@ -154,7 +154,9 @@ def parse_assignment(text: str) -> tuple[list[str], str]:
     name, equals, value = text.lstrip("-").partition("=")
     path = name.split(".")
     if not equals or not all(path):
-        raise ParameterError(f"{text!r} is not a parameter; write --name=value or --steps.<step>.<name>=value")
+        raise ParameterError(
+            f"{text!r} is not a parameter; write --name=value or --steps.<step>.<name>=value; --help lists options"
+        )
     return path, value.strip("'\"")
 
 

@@ -11,6 +11,7 @@ from calservice.products.store import Store, is_url, parent_of, shown
 
 __all__ = ["read_exposure"]
 
+_AGAIN = "Fetch the file again, or leave it out."
 _SKIPPED = {"", "COMMENT", "HISTORY"}
 
 
@@ -40,7 +41,7 @@ def read_exposure(file: FileStat) -> Exposure:
     except CalserviceError:
         raise
     except EOFError as fault:
-        raise InputError(f"{where}: truncated: {fault}. Fetch the file again.") from None
+        raise InputError(f"{where}: truncated: {fault}. {_AGAIN}") from None
     except OSError as fault:
         raise InputError(f"{where}: cannot be read: {fault.strerror or fault}") from None
     if not keywords.get("EXP_TYPE") and not keywords.get("DATAMODL"):
@@ -55,7 +56,7 @@ def _walk(stream: IO[bytes], size: int, where: str, gz: bool) -> tuple[dict[str,
     start = stream.read(30)
     stream.seek(0)
     if not gz and not start.startswith(b"SIMPLE  ="):
-        raise InputError(f"{where}: not a FITS file" + (": it is empty" if not start else ""))
+        raise InputError(f"{where}: not a FITS file{': it is empty' if not start else ''}. {_AGAIN}")
     keywords: dict[str, Any] = {}
     shape: tuple[int, ...] = ()
     with warnings.catch_warnings():
@@ -76,7 +77,7 @@ def _walk(stream: IO[bytes], size: int, where: str, gz: bool) -> tuple[dict[str,
                     shape = tuple(int(hdu.header[f"NAXIS{n}"]) for n in range(naxis, 0, -1))
                 index += 1
         except (OSError, fits.VerifyError, TypeError, ValueError, KeyError) as fault:
-            raise InputError(f"{where}: not a readable FITS file: {str(fault).splitlines()[0]}") from None
+            raise InputError(f"{where}: not a readable FITS file: {str(fault).splitlines()[0]}. {_AGAIN}") from None
     return keywords, shape
 
 
@@ -87,8 +88,7 @@ def _check_whole(hdu: Any, size: int, where: str, gz: bool) -> None:
     end = place["datLoc"] + place["datSpan"]
     if end > size:
         raise InputError(
-            f"{where}: truncated: {size} bytes, but extension {hdu.name or 'PRIMARY'} ends at {end}. "
-            "Fetch the file again."
+            f"{where}: truncated: {size} bytes, but extension {hdu.name or 'PRIMARY'} ends at {end}. {_AGAIN}"
         )
 
 

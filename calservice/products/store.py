@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -88,12 +89,15 @@ class Store:
             return dict(self._local_listing(deep))
         with self._faults(InputError, "cannot be listed"):
             self.fs.invalidate_cache(self.root)
-            found = self.fs.find(self.root, maxdepth=None if deep else 1, detail=True)
+            try:  # not find(maxdepth=1): that takes what it may not list for empty
+                entries = self.fs.find(self.root, detail=True).values() if deep else self.fs.ls(self.root, detail=True)
+            except FileNotFoundError:  # an object store has no folders, only names
+                return {}
         offset = len(self.root) + 1
         return {
-            str(name)[offset:]: FileStat(f"{self.url}/{str(name)[offset:]}", int(info.get("size") or 0), _stamp(info))
-            for name, info in found.items()
-            if info.get("type") == "file" and _PART not in str(name)
+            name[offset:]: FileStat(f"{self.url}/{name[offset:]}", int(info.get("size") or 0), _stamp(info))
+            for name, info in ((str(entry["name"]), entry) for entry in entries)
+            if info.get("type") == "file" and len(name) > offset and _PART not in name
         }
 
     def _local_listing(self, deep: bool) -> Iterator[tuple[str, FileStat]]:
@@ -101,7 +105,7 @@ class Store:
         if not root.is_dir():
             raise InputError(f"{root}: no such folder")
         try:
-            for place, folders, files in os.walk(root):
+            for place, folders, files in os.walk(root, onerror=_raise):
                 folders[:] = sorted(f for f in folders if not f.startswith(".")) if deep else []
                 for leaf in sorted(files):
                     path = Path(place, leaf)
@@ -172,17 +176,19 @@ class Store:
 
     def _publish_local(self, path: Path, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f".{target.name}{_PART}{uuid.uuid4().hex[:8]}")
-        try:
+        part = _part_of(target)
+        with open(path, "rb") as source:
+            _hold(source)  # the lock is that of the file, under any of its names
             try:
                 os.link(path, part)
             except OSError:
-                shutil.copyfile(path, part)
-            with open(part, "rb") as file:
-                os.fsync(file.fileno())
-            os.replace(part, target)
-        finally:
-            part.unlink(missing_ok=True)
+                _write_local(target, lambda file: shutil.copyfileobj(source, file, _CHUNK))
+                return
+            try:
+                os.fsync(source.fileno())
+                os.replace(part, target)
+            finally:
+                part.unlink(missing_ok=True)
 
     def write(self, content: bytes, name: str) -> None:
         """Write a small file whole or not at all."""
@@ -192,15 +198,7 @@ class Store:
                 return
             target = self.path(name)
             target.parent.mkdir(parents=True, exist_ok=True)
-            part = target.with_name(f".{target.name}{_PART}{uuid.uuid4().hex[:8]}")
-            try:
-                with open(part, "wb") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(part, target)
-            finally:
-                part.unlink(missing_ok=True)
+            _write_local(target, lambda file: file.write(content))
 
     def remove(self, name: str) -> None:
         """Remove a file; it is no fault if it is not there."""
@@ -209,6 +207,16 @@ class Store:
                 self.fs.rm_file(f"{self.root}/{name}")
             except FileNotFoundError:
                 return
+
+    def sweep(self) -> None:
+        """Remove the temporary files of writers that were killed; a living one holds a lock on its own."""
+        for part in Path(self.root).glob(f".*{_PART}*") if self.local else ():
+            try:
+                with open(part, "rb") as file:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    part.unlink()
+            except OSError:  # in use, or gone, or there are no locks here
+                continue
 
     def check_writable(self) -> None:
         """Write and remove a small file.
@@ -222,7 +230,7 @@ class Store:
         if self.local:
             blocker = next((p for p in (Path(self.root), *Path(self.root).parents) if p.exists()), None)
             if blocker is not None and not blocker.is_dir():
-                raise OutputError(f"{self.root}: cannot be written: {blocker} is a file, not a folder")
+                raise OutputError(f"{self.root}: cannot be written: {blocker} is a file. Name a folder (--output).")
         self.write(b"probe", name)
         self.remove(name)
 
@@ -238,11 +246,42 @@ class Store:
         except OSError as fault:
             if fault.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise OutputError(f"{shown(self.url)}: {what}: no space left. Free some, then submit again.") from None
-            raise kind(f"{shown(self.url)}: {what}: {_cause(fault)}") from None
+            cure = " Check the credentials." if isinstance(fault, PermissionError) and not self.local else ""
+            raise kind(f"{shown(self.url)}: {what}: {_cause(fault)}.{cure}".removesuffix(".")) from None
         except Exception as fault:  # noqa: BLE001 - stores raise what their client libraries raise: name, do not leak
             name = type(fault).__name__
             passing = any(word in name for word in ("Connect", "Timeout", "SlowDown", "ServerError"))
             raise (TransientError if passing else kind)(f"{shown(self.url)}: {what}: {name}: {_cause(fault)}") from None
+
+
+def _part_of(target: Path) -> Path:
+    return target.with_name(f".{target.name}{_PART}{uuid.uuid4().hex[:8]}")
+
+
+def _hold(file: IO[bytes]) -> None:
+    """Lock a file for as long as it is open, where the file system has locks: see `Store.sweep`."""
+    with suppress(OSError):
+        fcntl.flock(file, fcntl.LOCK_EX)
+
+
+def _write_local(target: Path, fill: Callable[[IO[bytes]], object]) -> None:
+    part = _part_of(target)
+    try:
+        with open(part, "xb") as file:
+            _hold(file)
+            fill(file)
+            file.flush()
+            os.fsync(file.fileno())
+            try:
+                os.replace(part, target)
+            except FileNotFoundError:  # swept in the instant before it was locked
+                raise TransientError(f"{target}: its temporary file is gone") from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _raise(fault: OSError) -> None:
+    raise fault
 
 
 def _protocols(fs: Any) -> tuple[str, ...]:

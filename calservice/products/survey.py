@@ -129,8 +129,11 @@ def _look_into(store: Store, inputs: str | None, pattern: str | None, found: Sur
         if held is None or STAGE_OF_SUFFIX[suffix or ""] > STAGE_OF_SUFFIX[base_and_suffix(held.name)[1] or ""]:
             singles[base] = found.files[folder][name]
     if not associations and not singles:
+        cure = "Name the folder that holds them (--input)." if pattern else "Name the folder that holds them."
         what = f" of program {pattern.strip('jw*')}" if pattern else ""
-        found.problems.append(InputError(f"{shown(folder)}: no association and no uncalibrated exposure{what} in it"))
+        found.problems.append(
+            InputError(f"{shown(folder)}: no association and no uncalibrated exposure{what} in it. {cure}")
+        )
     found.associations += associations
     found.exposures += singles.values()
 

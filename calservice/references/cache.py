@@ -367,7 +367,8 @@ def override(path: str | Path) -> ReferenceFile:
     try:
         return _hashed(given, *stamp_of(given))
     except OSError as error:
-        raise ReferenceFileError(f"the override {given} cannot be read: {error.strerror}") from error
+        why = f"the override {given} cannot be read: {error.strerror}"
+        raise ReferenceFileError(f"{why}. Name a file that is there.") from error
 
 
 @lru_cache(maxsize=256)

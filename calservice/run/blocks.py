@@ -307,7 +307,9 @@ class _Stage:
         with self.lock:
             if name not in self.made:
                 lengths = [getattr(self.whole, axis)[1] for axis in AXES[name]]
-                self.made[name] = np.empty(lengths, like.dtype)
+                # Zeroed on purpose: NumPy asks for huge pages for such arrays, and not for empty ones,
+                # and the first touch of small pages can take longer than all of the computing.
+                self.made[name] = np.zeros(lengths, like.dtype)
             return self.made[name]
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import socket
+import time
+import logging
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 from calservice.model.errors import SchedulerError
 from calservice.model.outcome import Job, Outcome
@@ -16,6 +20,9 @@ from calservice.run.task import run_task, task_key
 __all__ = ["connect", "local_cluster", "run_on_cluster"]
 
 _RETRIES = 2
+_GRACE = 3.0
+"""Seconds that a scheduler may take to open its port."""
+_START = "Start one with: dask scheduler; dask worker ADDRESS"
 _WINDOW = 4
 """Tasks submitted ahead, for each thread of the cluster."""
 
@@ -36,14 +43,16 @@ def connect(address: str, timeout: float = 15.0) -> Iterator[Any]:
     SchedulerError
         Where it does not answer, or has no workers.
     """
+    _await_listener(address)
     from distributed import Client
 
+    # what its client logs (a traceback when the scheduler goes away) is told by our own errors
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
     try:
         client = Client(address, timeout=timeout, set_as_default=False)
     except (OSError, TimeoutError, ValueError, TypeError) as fault:
         raise SchedulerError(
-            f"{shown(address)}: no Dask scheduler answers there ({type(fault).__name__}). "
-            "Start one with: dask scheduler; dask worker ADDRESS"
+            f"{shown(address)}: no Dask scheduler answers there ({type(fault).__name__}). {_START}"
         ) from None
     with client:
         try:
@@ -53,6 +62,27 @@ def connect(address: str, timeout: float = 15.0) -> Iterator[Any]:
                 f"{shown(address)}: the scheduler has no workers. Start some with: dask worker {shown(address)}"
             ) from None
         yield client
+
+
+def _await_listener(address: str) -> None:
+    """See that somebody listens; Dask itself would go on asking for half a minute, whatever the answer."""
+    parts = urlsplit(address)
+    try:
+        place = (parts.hostname or "", parts.port or 0)
+    except ValueError:
+        place = ("", 0)
+    if parts.scheme not in ("tcp", "tls") or not all(place):
+        raise SchedulerError(f"{shown(address)}: not the address of a Dask scheduler. Write tcp://host:port.")
+    until = time.monotonic() + _GRACE
+    while True:
+        try:
+            socket.create_connection(place, timeout=_GRACE).close()
+            return
+        except OSError as fault:
+            if time.monotonic() > until or isinstance(fault, socket.gaierror):
+                why = fault.strerror or type(fault).__name__
+                raise SchedulerError(f"{shown(address)}: no Dask scheduler answers there ({why}). {_START}") from None
+            time.sleep(0.2)
 
 
 @contextmanager
@@ -116,7 +146,7 @@ def run_on_cluster(plan: Plan, job: Job, client: Any, *, watch: Watcher | None =
         for name in ready[: max(0, window - len(futures))]:
             needs = [ended[n] for n in waiting.pop(name)]
             future = client.submit(
-                run_task, tasks[name], job, *needs, key=task_key(tasks[name], job), retries=_RETRIES, pure=False
+                _on_worker, tasks[name], job, *needs, key=task_key(tasks[name], job), retries=_RETRIES, pure=False
             )
             futures[future.key] = name
             done.add(future)
@@ -140,6 +170,21 @@ def run_on_cluster(plan: Plan, job: Job, client: Any, *, watch: Watcher | None =
             f"({type(fault).__name__}). What is finished stands; submit the same job again to go on."
         ) from None
     return outcomes
+
+
+def _on_worker(task: Task, job: Job, *upstream: Sequence[Outcome]) -> tuple[Outcome, ...]:
+    """Run a task in a thread of a Dask worker, for as long as the scheduler wants it and the worker stays."""
+    from distributed import Status, get_worker
+
+    worker = get_worker()
+    key = worker.get_current_task()
+
+    def stopped() -> bool:
+        known = worker.state.tasks.get(key)
+        unwanted = known is None or known.state == "cancelled"
+        return unwanted or worker.status in (Status.closing, Status.closed, Status.failed)
+
+    return run_task(task, job, *upstream, stopped=stopped)
 
 
 def _result(future: Any, task: Task) -> tuple[Outcome, ...]:

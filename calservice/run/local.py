@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from pathlib import Path
 
 from calservice.model.errors import CalserviceError
@@ -45,12 +47,12 @@ def run_local(plan: Plan, job: Job, *, workers: int | None = None, watch: Watche
     ended: dict[str, tuple[Outcome, ...]] = {}
     running: dict[Future[tuple[Outcome, ...]], str] = {}
     outcomes: list[Outcome] = []
-    with ThreadPoolExecutor(workers or workers_that_fit(plan.tasks)) as pool:
+    with _pool(workers or workers_that_fit(plan.tasks)) as (pool, stop):
 
         def start(ready: Iterable[str]) -> None:
             for name in ready:
                 needs = [ended[n] for n in waiting.pop(name)]
-                running[pool.submit(_attempt, tasks[name], job, needs, watch)] = name
+                running[pool.submit(_attempt, tasks[name], job, needs, watch, stop)] = name
 
         start([n for n, needs in waiting.items() if not needs])
         while running:
@@ -65,14 +67,29 @@ def run_local(plan: Plan, job: Job, *, workers: int | None = None, watch: Watche
     return outcomes
 
 
-def _attempt(task: Task, job: Job, upstream: list[tuple[Outcome, ...]], watch: Watcher | None) -> tuple[Outcome, ...]:
+@contextmanager
+def _pool(workers: int) -> Iterator[tuple[ThreadPoolExecutor, threading.Event]]:
+    """Give threads, and an event that is set when they should stop: Ctrl-C does not wait for stages to end."""
+    stop = threading.Event()
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            yield pool, stop
+        except BaseException:
+            stop.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def _attempt(
+    task: Task, job: Job, upstream: list[tuple[Outcome, ...]], watch: Watcher | None, stop: threading.Event
+) -> tuple[Outcome, ...]:
     if watch:
         watch(task, "started", ())
     for attempt in range(_RETRIES + 1):
         try:
-            return run_task(task, job, *upstream)
+            return run_task(task, job, *upstream, stopped=stop.is_set)
         except CalserviceError as fault:
-            if not fault.retry or attempt == _RETRIES:
+            if not fault.retry or attempt == _RETRIES or stop.is_set():
                 return tuple(Outcome(s.id, "FAILED", str(fault), error=type(fault).__name__) for s in task.stages)
     raise AssertionError("unreachable")
 

@@ -199,6 +199,8 @@ class _Runner:
     def _arrays(self, names: set[str]) -> dict[str, Any]:
         found = {}
         for name in _RAMP_ARRAYS:
+            if name == "zeroframe" and not self.result.meta.exposure.zero_frame:
+                continue
             if name in names and (name == "data" or self.result.hasattr(name)):
                 array: Any = getattr(self.result, name)
                 if array is not None and array.size:

@@ -20,6 +20,7 @@ from pathlib import Path
 from calservice import __version__
 from calservice.engines import execute
 from calservice.engines.official import alias_of_cal_step as official_alias
+from calservice.engines.steplog import settled
 from calservice.model.errors import CalserviceError, InputError, NoScienceData, StepFailed
 from calservice.model.outcome import Job, Outcome, Status, StepOutcome
 from calservice.model.plan import Input, Stage
@@ -73,11 +74,10 @@ def run_stage(stage: Stage, job: Job, folder: Path, made: Mapping[str, str]) -> 
             log.info("%s of %s, job %s, on %s", stage.pipeline, stage.product, job.id, platform.node())
             primary, inputs = _gather(stage, store, folder / "in", made)
             with _beside(primary, out):
-                statuses = _calibrate(stage, job, primary, out)
+                steps = _calibrate(stage, job, primary, out)
             products = _products(out)
             if not products:
                 raise StepFailed("no product was made")
-            steps = statuses or _recorded_steps(stage, [out / p.name for p in products])
             log.info("made %s", ", ".join(p.name for p in products))
     except CalserviceError as fault:
         if fault.retry:
@@ -114,7 +114,7 @@ def versions() -> dict[str, str]:
 
 
 def _calibrate(stage: Stage, job: Job, primary: Path, out: Path) -> tuple[StepOutcome, ...]:
-    """Run the pipeline; return the step outcomes where the runner knows them."""
+    """Run the pipeline; return what became of its steps."""
     from calservice.references import pinned
 
     os.environ["STPIPE_DISABLE_CRDS_STEPPARS"] = "true"  # the plan has settled all parameters
@@ -126,8 +126,8 @@ def _calibrate(stage: Stage, job: Job, primary: Path, out: Path) -> tuple[StepOu
         from calservice.run import recipe
 
         return recipe.run(stage, primary, out, threads=job.threads)
-    execute.call(_official_paths()[stage.pipeline], primary, stage.parameters, out)
-    return ()
+    seconds = execute.call(_official_paths()[stage.pipeline], primary, stage.parameters, out)
+    return settled(stage.engines, seconds, _recorded_steps(out))
 
 
 def _official_paths() -> dict[str, str]:
@@ -193,23 +193,20 @@ def _products(out: Path) -> tuple[Product, ...]:
     return tuple(Product(name=p.relative_to(out).as_posix(), size=p.stat().st_size, sha256=checksum(p)) for p in files)
 
 
-def _recorded_steps(stage: Stage, paths: list[Path]) -> tuple[StepOutcome, ...]:
-    """Read from the products' metadata what happened to each step that was to run."""
+def _recorded_steps(out: Path) -> dict[str, set[str]]:
+    """Read from the products' metadata what is recorded of each step."""
     from stdatamodels.jwst.datamodels import read_metadata
 
-    found: dict[str, StepOutcome] = {}
-    for path in paths:
-        if path.suffix != ".fits":
-            continue
+    found: dict[str, set[str]] = {}
+    for path in out.rglob("*.fits"):
         try:
             meta = read_metadata(path, flatten=True)
         except (OSError, ValueError, KeyError):
             continue
         for name, value in meta.items():
-            alias = official_alias(name.rpartition(".")[2]) if name.startswith("meta.cal_step.") else ""
-            if alias in stage.engines and value and alias not in found:
-                found[alias] = StepOutcome(alias, stage.engines[alias], str(value))
-    return tuple(found.values())
+            if name.startswith("meta.cal_step.") and value:
+                found.setdefault(official_alias(name.rpartition(".")[2]), set()).add(str(value))
+    return found
 
 
 def _manifest(

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
-import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from calservice.model.errors import TransientError
+from calservice.model.errors import EngineError, TransientError
 from calservice.model.outcome import Job, Outcome
 from calservice.model.plan import Stage, Task
 from calservice.run import isolate
 from calservice.run.stage import Failure, run_stage
 
-__all__ = ["run_task", "sweep", "task_key"]
+__all__ = ["run_task", "task_key"]
 
 _PREFIX = "calservice-task-"
+_LOCK = "lock"
 
 
-def run_task(task: Task, job: Job, *upstream: Sequence[Outcome]) -> tuple[Outcome, ...]:
+def run_task(
+    task: Task, job: Job, *upstream: Sequence[Outcome], stopped: Callable[[], bool] | None = None
+) -> tuple[Outcome, ...]:
     """Run the stages of a task.
 
     Parameters
@@ -32,6 +36,8 @@ def run_task(task: Task, job: Job, *upstream: Sequence[Outcome]) -> tuple[Outcom
         Settings of the job.
     *upstream : sequence of Outcome
         Outcomes of the tasks it depends on; where one it needs is not good, its stages are BLOCKED.
+    stopped : callable, optional
+        Asked now and then; once it says yes, the stage that runs is killed.
 
     Returns
     -------
@@ -41,30 +47,32 @@ def run_task(task: Task, job: Job, *upstream: Sequence[Outcome]) -> tuple[Outcom
     Raises
     ------
     TransientError
-        Where only a retry can tell.
+        Where only a retry can tell, or once it was stopped.
     """
     bad = {o.stage: o for outcomes in upstream for o in outcomes if not o.good}
-    folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{platform.node()}-{os.getpid()}-", dir=job.scratch))
     made: dict[str, str] = {}
     outcomes: list[Outcome] = []
-    try:
+    with _scratch(job.scratch) as folder:
         for number, stage in enumerate(task.stages):
             blocked = _blocked(stage, bad)
-            outcome = blocked or _run_isolated(stage, job, folder / str(number), made)
+            outcome = blocked or _run_isolated(stage, job, folder / str(number), made, stopped)
             outcomes.append(outcome)
             if outcome.good:
                 made |= {name: str(folder / str(number) / "out" / name) for name in outcome.products}
             else:
                 bad[stage.id] = outcome
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     return tuple(outcomes)
 
 
-def _run_isolated(stage: Stage, job: Job, folder: Path, made: dict[str, str]) -> Outcome:
+def _run_isolated(
+    stage: Stage, job: Job, folder: Path, made: dict[str, str], stopped: Callable[[], bool] | None
+) -> Outcome:
     folder.mkdir()
     official = any(engine == "jwst" for engine in stage.engines.values())
-    end = isolate.shared(official).run(run_stage, stage, job, folder, dict(made))
+    try:
+        end = isolate.shared(official).run(run_stage, stage, job, folder, dict(made), folder=folder, stopped=stopped)
+    except EngineError as fault:
+        return Outcome(stage.id, "FAILED", str(fault), host=platform.node(), error="EngineError")
     if isinstance(end.result, Outcome):
         return end.result
     if isinstance(end.result, Failure):
@@ -89,20 +97,30 @@ def task_key(task: Task, job: Job) -> str:
     return f"calservice-{task.id}-{digest[:16]}"
 
 
-def sweep(folders: Iterable[Path]) -> None:
-    """Remove scratch folders that processes of this host left behind when they were killed."""
-    for parent in folders:
-        for left in parent.glob(f"{_PREFIX}{platform.node()}-*"):
-            pid = left.name.removeprefix(f"{_PREFIX}{platform.node()}-").split("-")[0]
-            if pid.isdigit() and not _alive(int(pid)):
-                shutil.rmtree(left, ignore_errors=True)
+@contextmanager
+def _scratch(parent: str | None) -> Iterator[Path]:
+    """Make a private folder and remove it again, and with it what tasks left behind whose worker was killed.
 
-
-def _alive(pid: int) -> bool:
+    A lock held on a file in it, which the kernel drops with its holder, tells whose worker lives.
+    """
+    place = Path(parent or tempfile.gettempdir())
+    _sweep(place)
+    folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{platform.node()}-", dir=place))
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        with open(folder / _LOCK, "wb") as lock:
+            with suppress(OSError):  # where there are no locks, nothing is swept
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        _sweep(place)
+
+
+def _sweep(place: Path) -> None:
+    for folder in place.glob(f"{_PREFIX}{platform.node()}-*"):
+        try:
+            with open(folder / _LOCK, "r+b") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+        except OSError:  # its worker lives, or it is new or gone
+            continue

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +18,6 @@ from calservice.model.plan import Plan
 from calservice.plan.build import Request, make_plan
 from calservice.products.store import Store
 from calservice.run.local import run_local
-from calservice.run.task import sweep
 
 __all__ = ["execute", "run"]
 
@@ -90,9 +88,7 @@ def execute(
     store = Store(plan.output)
     output = store.root if store.local else store.url
     job = Job(_job_id(plan), output, plan.context, plan.cache, scratch, threads)
-    if client is None:
-        sweep([Path(scratch or tempfile.gettempdir())])
-    with report.Follow(plan, console) as follow:
+    with _swept(store), report.Follow(plan, console) as follow:
         if client is None:
             return run_local(plan, job, workers=workers, watch=follow)
         from calservice.run.cluster import run_on_cluster
@@ -100,6 +96,15 @@ def execute(
         if client.dashboard_link:
             console.print(f"Dask dashboard: {client.dashboard_link}")
         return run_on_cluster(plan, job, client, watch=follow)
+
+
+@contextmanager
+def _swept(store: Store) -> Iterator[None]:
+    """Leave no temporary file of a killed writer in the output folder."""
+    try:
+        yield
+    finally:
+        store.sweep()
 
 
 @contextmanager

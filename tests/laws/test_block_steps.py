@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -99,7 +100,7 @@ def parts(draw: st.DrawFn, length: int, whole: bool) -> list[tuple[int, int]]:
     """Draw consecutive ranges that make up an axis."""
     inner = [] if whole else draw(st.lists(st.integers(1, max(1, length - 1)), max_size=3))
     edges = sorted({0, length, *(k for k in inner if k < length)})
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(itertools.pairwise(edges))
 
 
 @st.composite
@@ -217,6 +218,10 @@ class Seen(dict[str, Any]):
     def __getitem__(self, key: str) -> Any:
         self.used.add(key)
         return super().__getitem__(key)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self.used.add(key)
+        return super().get(key, default)
 
 
 @pytest.mark.parametrize("name", NATIVE)

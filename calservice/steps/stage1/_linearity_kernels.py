@@ -14,14 +14,18 @@ __all__ = ["correct_groups", "correct_images", "correct_reads"]
 @compiled
 def _evaluate(values: Array, coefficients: Array, y: int, out: Array) -> None:
     """Evaluate row ``y``'s polynomials (Horner's scheme) in the precision of ``out``."""
-    order = coefficients.shape[0] - 1
+    j = coefficients.shape[0] - 1
     for x in range(values.shape[0]):
-        out[x] = coefficients[order, y, x] * values[x]
-    for j in range(order - 1, 0, -1):
+        out[x] = coefficients[j, y, x] * values[x]
+    j -= 1
+    while j > 1:  # two terms at a time, for fewer passes over the row
         for x in range(values.shape[0]):
-            out[x] = (out[x] + coefficients[j, y, x]) * values[x]
+            value = (out[x] + coefficients[j, y, x]) * values[x]
+            out[x] = (value + coefficients[j - 1, y, x]) * values[x]
+        j -= 2
     for x in range(values.shape[0]):
-        out[x] = out[x] + coefficients[0, y, x]
+        value = (out[x] + coefficients[1, y, x]) * values[x] if j == 1 else out[x]
+        out[x] = value + coefficients[0, y, x]
 
 
 @compiled

@@ -46,8 +46,15 @@ _DQ, _UNUSABLE, _SATURATED, _PARTLY, _LOST = range(5)
 
 @compiled
 def _load_flags(
-    groupdq: Array, i: int, y: int, x0: int, width: int, groups: tuple[int, ...], suppress: bool,
-    flags: Array, counts: Array,
+    groupdq: Array,
+    i: int,
+    y: int,
+    x0: int,
+    width: int,
+    groups: tuple[int, ...],
+    suppress: bool,
+    flags: Array,
+    counts: Array,
 ) -> None:
     """Fill a tile's flags as they are to be used, and count them.
 
@@ -83,8 +90,17 @@ def _load_flags(
 
 @compiled
 def _load_ramps(
-    data: Array, i: int, y: int, x0: int, width: int, first: int, zeroframe: Array, suppress: bool,
-    ramps: Array, flags: Array, counts: Array,
+    data: Array,
+    i: int,
+    y: int,
+    x0: int,
+    width: int,
+    first: int,
+    zeroframe: Array,
+    suppress: bool,
+    ramps: Array,
+    flags: Array,
+    counts: Array,
 ) -> None:
     """Fill a tile's ramps, NaN where saturated, and tell which of the times a lone group has.
 
@@ -120,7 +136,7 @@ def _steps(ramps: Array, flags: Array, width: int, steps: Array, valid: Array) -
             either = np.int32(flags[g, c] | flags[g + 1, c])
             jump = np.int32(flags[g + 1, c]) & JUMP_DET
             step = ramps[g + 1, c] - ramps[g, c]
-            usable = ((either & DO_NOT_USE) | jump) == 0 and step == step
+            usable = ((either & DO_NOT_USE) | jump) == 0 and not np.isnan(step)
             steps[g, c] = step if usable else np.inf
             valid[c] += usable
 
@@ -143,8 +159,14 @@ def _sort(steps: Array, width: int) -> None:
 
 @compiled
 def _add_medians(
-    ramps: Array, flags: Array, counts: Array, width: int, times: Array, steps: Array,
-    valid: Array, rates: Array,
+    ramps: Array,
+    flags: Array,
+    counts: Array,
+    width: int,
+    times: Array,
+    steps: Array,
+    valid: Array,
+    rates: Array,
 ) -> None:
     """Add the median rate of each ramp of a tile, in DN/s, to ``rates``; unknown ones count as 0."""
     n = ramps.shape[0]
@@ -164,14 +186,12 @@ def _add_medians(
             rate = steps[half, c] / times[0]
         else:
             rate = (steps[half, c] + steps[half - 1, c]) / 2.0 / times[0]
-        if rate == rate:
+        if not np.isnan(rate):
             rates[c] += rate
 
 
 @compiled
-def _store(
-    out: tuple[Array, ...], i: int, y: int, x0: int, width: int, values: Array, dqs: Array
-) -> None:
+def _store(out: tuple[Array, ...], i: int, y: int, x0: int, width: int, values: Array, dqs: Array) -> None:
     """Store slopes, flags, errors and the two variances of a tile."""
     for c in range(width):
         out[0][i, y, x0 + c] = values[0, c]
@@ -187,9 +207,21 @@ def _store(
 
 @compiled
 def _keep_read_noise(
-    groupdq: Array, i: int, y: int, x0: int, width: int, groups: tuple[int, ...], column: Array,
-    pixels: Array, times: Array, counts: Array, starts: Array, stops: Array, values: Array,
-    state: Array, totals: Array,
+    groupdq: Array,
+    i: int,
+    y: int,
+    x0: int,
+    width: int,
+    groups: tuple[int, ...],
+    column: Array,
+    pixels: Array,
+    times: Array,
+    counts: Array,
+    starts: Array,
+    stops: Array,
+    values: Array,
+    state: Array,
+    totals: Array,
 ) -> None:
     """Set read variances to those that ramps have without groups lost to charge migration.
 
@@ -204,9 +236,7 @@ def _keep_read_noise(
                 ramp[k] = groupdq[i, g, y, x0 + c] | outside
             lone = times[counts[_LONE, c]]
             gain, noise = pixels[0, c], pixels[1, c]
-            weight = kept_read_weight(
-                ramp, column, gain, noise, times[0], lone, starts, stops
-            )
+            weight = kept_read_weight(ramp, column, gain, noise, times[0], lone, starts, stops)
             values[3, c] = known(1.0 / weight)
             totals[4, c] += weight
             state[_LOST, c] = 1
@@ -216,9 +246,22 @@ def _keep_read_noise(
 
 @compiled
 def _fit_tile(
-    ramps: Array, flags: Array, counts: Array, width: int, pixels: Array, times: Array,
-    table: Array, work: Array, starts: Array, stops: Array, power: Array, sums: Array,
-    values: Array, state: Array, totals: Array, dqs: Array,
+    ramps: Array,
+    flags: Array,
+    counts: Array,
+    width: int,
+    pixels: Array,
+    times: Array,
+    table: Array,
+    work: Array,
+    starts: Array,
+    stops: Array,
+    power: Array,
+    sums: Array,
+    values: Array,
+    state: Array,
+    totals: Array,
+    dqs: Array,
 ) -> None:
     """Fit one ramp of each pixel of a tile, and add it to the totals and the state of the exposure."""
     used = ramps.shape[0]
@@ -240,8 +283,17 @@ def _fit_tile(
                 fitted = False
             else:
                 fitted = not spent and fit_segments(
-                    ramps, flags, c, pixels, times[0], times[counts[_LONE, c]], table, work,
-                    starts, stops, sums,
+                    ramps,
+                    flags,
+                    c,
+                    pixels,
+                    times[0],
+                    times[counts[_LONE, c]],
+                    table,
+                    work,
+                    starts,
+                    stops,
+                    sums,
                 )
         if fitted:
             for k in range(4):
@@ -264,9 +316,7 @@ def _fit_tile(
 
 
 @compiled
-def _finish_tile(
-    state: Array, width: int, nints: int, totals: Array, values: Array, dqs: Array
-) -> None:
+def _finish_tile(state: Array, width: int, nints: int, totals: Array, values: Array, dqs: Array) -> None:
     """Fill the results of the exposure for a tile."""
     settle_image(totals, width, values)
     for c in range(width):
@@ -288,8 +338,17 @@ def _finish_tile(
 
 @compiled
 def _load_pixels(
-    pixeldq: Array, gain: Array, noise: Array, dark: Array, y: int, x0: int, width: int,
-    rates: Array, nints: int, pixels: Array, dqs: Array,
+    pixeldq: Array,
+    gain: Array,
+    noise: Array,
+    dark: Array,
+    y: int,
+    x0: int,
+    width: int,
+    rates: Array,
+    nints: int,
+    pixels: Array,
+    dqs: Array,
 ) -> None:
     """Fill gain, read noise and Poisson rate of a tile's pixels, and the flags they start with."""
     for c in range(width):
@@ -303,9 +362,19 @@ def _load_pixels(
 
 @compiled
 def fit_ramps(
-    data: Array, groupdq: Array, pixeldq: Array, zeroframe: Array, gain: Array, noise: Array,
-    dark: Array, groups: tuple[int, int, int, int], suppress: bool, times: Array, table: Array,
-    images: tuple[Array, ...], integrations: tuple[Array, ...],
+    data: Array,
+    groupdq: Array,
+    pixeldq: Array,
+    zeroframe: Array,
+    gain: Array,
+    noise: Array,
+    dark: Array,
+    groups: tuple[int, int, int, int],
+    suppress: bool,
+    times: Array,
+    table: Array,
+    images: tuple[Array, ...],
+    integrations: tuple[Array, ...],
 ) -> None:
     """Fit all ramps of a block into ``images`` and ``integrations``.
 
@@ -347,20 +416,45 @@ def fit_ramps(
                 i = turn % nints
                 if turn < nints or nints > 1:
                     _load_flags(groupdq, i, y, x0, width, groups, suppress, flags, counts)
-                    _load_ramps(
-                        data, i, y, x0, width, first, zeroframe, suppress, ramps, flags, counts
-                    )
+                    _load_ramps(data, i, y, x0, width, first, zeroframe, suppress, ramps, flags, counts)
                 if turn < nints:
                     _add_medians(ramps, flags, counts, width, times, steps, valid, rates)
                     continue
                 _load_pixels(pixeldq, gain, noise, dark, y, x0, width, rates, nints, pixels, dqs)
                 _fit_tile(
-                    ramps, flags, counts, width, pixels, times, table, work, starts, stops, power,
-                    sums, values, state, totals, dqs,
+                    ramps,
+                    flags,
+                    counts,
+                    width,
+                    pixels,
+                    times,
+                    table,
+                    work,
+                    starts,
+                    stops,
+                    power,
+                    sums,
+                    values,
+                    state,
+                    totals,
+                    dqs,
                 )
                 _keep_read_noise(
-                    groupdq, i, y, x0, width, groups, column, pixels, times, counts, starts, stops,
-                    values, state, totals,
+                    groupdq,
+                    i,
+                    y,
+                    x0,
+                    width,
+                    groups,
+                    column,
+                    pixels,
+                    times,
+                    counts,
+                    starts,
+                    stops,
+                    values,
+                    state,
+                    totals,
                 )
                 _store(integrations, i, y, x0, width, values, dqs)
             _finish_tile(state, width, nints, totals, values, dqs)

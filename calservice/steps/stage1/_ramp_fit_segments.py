@@ -200,7 +200,7 @@ def fit_clean(
         place = n * (n - 1) // 2 + k
         for c in range(width):
             value = ramps[k, c]
-            sums[3, c] += table[power[c], place] * (0.0 if value != value else value)
+            sums[3, c] += table[power[c], place] * (0.0 if np.isnan(value) else value)
     for c in range(width):
         gain, noise = pixels[0, c], pixels[1, c]
         ratio = noise / time

@@ -103,7 +103,7 @@ def _hidden(first: np.float32, second: np.float32, limit: np.float32, bias: np.f
     signal = np.float32(first - bias)
     expected = np.float64(signal) / ((nframes + 1) / 2.0) * (3 * nframes) + np.float64(bias)
     left = np.float32(np.float32(limit - first) / np.float32(nframes))
-    return expected < np.float64(limit) and np.float32(second - first) > left
+    return bool(expected < np.float64(limit)) and bool(np.float32(second - first) > left)
 
 
 @compiled

@@ -98,7 +98,8 @@ def _mean(dark: Array, sampling: _Sampling, start: int, count: int) -> Array:
     total = _frame(dark, sampling, start)
     for k in range(start + 1, stop):
         total += _frame(dark, sampling, k)
-    return (total / total.dtype.type(stop - start)).astype(np.float32)
+    mean: Array = (total / total.dtype.type(stop - start)).astype(np.float32)
+    return mean
 
 
 def _planes(dark: Array, sampling: _Sampling, groups: tuple[int, int], info: ExposureInfo) -> list[Array]:
@@ -184,7 +185,7 @@ def _prepare(references: References, params: DarkCurrentParams, info: ExposureIn
     """
     dark = references["dark"]
     arrays = {name: dark[name] for name in ("data", "dq")}
-    image = dark["average_dark_current"] if "average_dark_current" in dark else None
+    image = dark.arrays.get("average_dark_current")
     number = params.average_dark_current
     if number is None and (image is None or np.sum(image) == 0.0):
         number = dark.meta.get("meta.exposure.average_dark_current") or 0.0
