@@ -129,18 +129,3 @@ def test_the_parts_of_references_import_lazily(part: str) -> None:
     code = f"import sys, calservice.{part}; print(*sys.modules)"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {name.split(".")[0] for name in ended.stdout.split()} & {"crds", "stpipe", "asdf", "astropy", "numpy"}
-
-
-def test_modules_and_functions_are_of_a_size_to_read() -> None:
-    too_long = set()
-    for _, path in modules():
-        text = path.read_text()
-        if text.count("\n") > 420:
-            too_long.add(f"{path.relative_to(ROOT)}: {text.count(chr(10))} lines")
-        for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.FunctionDef) and node.end_lineno is not None:
-                body = [s for s in node.body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]
-                lines = node.end_lineno - body[0].lineno + 1 if body else 0
-                if lines > 80:
-                    too_long.add(f"{path.relative_to(ROOT)}: {node.name} has {lines} lines")
-    assert not too_long

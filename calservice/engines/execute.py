@@ -59,7 +59,7 @@ def call(path: str, primary: Path, parameters: Mapping[str, Any], folder: Path) 
     Returns
     -------
     dict
-        Seconds that each step took that ran, by its name in the pipeline.
+        Seconds that each step took that ran, by its name in the pipeline (by alias where it is called alone).
 
     Raises
     ------
@@ -68,11 +68,12 @@ def call(path: str, primary: Path, parameters: Mapping[str, Any], folder: Path) 
     """
     given = {**_plain(parameters), "output_dir": str(folder), "save_results": True}
     try:
+        cls = load(path)
         with StepLog() as steps:
-            load(path).call(str(primary), configure_log=False, **given)
+            cls.call(str(primary), configure_log=False, **given)
     except Exception as fault:
         raise translate(fault) from fault
-    return steps.seconds
+    return {cls.class_alias if name == cls.__name__ else name: took for name, took in steps.seconds.items()}
 
 
 def pipeline_instance(path: str, primary: Path, parameters: Mapping[str, Any], folder: Path) -> Any:

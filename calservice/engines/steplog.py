@@ -68,12 +68,14 @@ def settled(
         Those that ran, see `StepLog`.
     recorded : mapping of str to set of str
         What the products' metadata say of each step. A step that ran and found that it does not apply says
-        SKIPPED there; what earlier stages recorded of a step that did not run here does not count.
+        SKIPPED there; what earlier stages recorded of a step that did not run here does not count. Steps that the
+        pipeline does not run on this kind of exposure are SKIPPED with the engine ``off``.
     """
     outcomes = []
     for alias, engine in engines.items():
         said = recorded.get(alias, set())
         ran = alias in seconds and ("COMPLETE" in said or "SKIPPED" not in said)
         took = round(seconds[alias], 3) if alias in seconds else None
-        outcomes.append(StepOutcome(alias, engine, "COMPLETE" if ran else "SKIPPED", took))
+        by = engine if alias in seconds else "off"
+        outcomes.append(StepOutcome(alias, by, "COMPLETE" if ran else "SKIPPED", took))
     return tuple(outcomes)

@@ -91,6 +91,11 @@ class AsnProduct(BaseModel):
         return tuple({m.expname: m for m in self.members if m.role in roles}.values())
 
     @property
+    def pairs(self) -> dict[tuple[str, str], Member]:
+        """The members by file name and role: what is named twice in one role is there once, in order."""
+        return {(m.expname, m.role): m for m in self.members}
+
+    @property
     def by_source(self) -> bool:
         """Whether the product is one a source (its name holds ``{source_id}``)."""
         return "{source_id}" in self.name

@@ -6,10 +6,8 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 
-from calservice import __version__
 from calservice.engines import official
 from calservice.model.errors import CalserviceError, InputError, Problems, ReferenceFileError
 from calservice.model.exposure import Exposure, FileStat
@@ -195,7 +193,7 @@ class _Resolver:
         self.known: set[str] = set()
         self.store = Store(request.output)
         self.listing = self._listing()
-        self.versions = _shaping_versions()
+        self.versions = resume.shaping_versions()
         self.crds = self._crds() if expansion.stages else None
         self.selected: dict[tuple[str, tuple[str, ...]], tuple[ReferenceUse, ...]] = {}
 
@@ -383,17 +381,6 @@ def _parameter_layer(use: ReferenceUse, pipeline: str, step: str) -> Layer:
     read = read_parameters(use.path)
     origin = f"CRDS {use.reftype} {use.name}"
     return Layer(origin, read.values, None if step else pipeline, step or None)
-
-
-def _shaping_versions() -> dict[str, str]:
-    """Versions that change products: ours and those of the packages that calibrate."""
-    found = {"calservice": __version__}
-    for package in ("jwst", "stcal", "stdatamodels"):
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def _content(file: FileStat) -> str:

@@ -137,7 +137,7 @@ class _Expander:
             for product in asn.products:
                 name = asn.product_name(product)
                 held = self.level2.setdefault((name, _by_integration(product)), (asn, product))
-                if held[0] is not asn and _members(held[1]) != _members(product):
+                if held[0] is not asn and held[1].pairs.keys() != product.pairs.keys():
                     self.out.notes.append(
                         f"{asn.filename} and {held[0].filename} both make {name} from other members; "
                         f"{held[0].filename} is used"
@@ -145,7 +145,7 @@ class _Expander:
 
     def _stage3(self, asn: Association, product: AsnProduct) -> None:
         name = asn.product_name(product)
-        inputs = tuple(self._want(member.expname, member.role, asn.folder) for member in _unique(product))
+        inputs = tuple(self._want(member.expname, member.role, asn.folder) for member in product.pairs.values())
         pipeline = asn.pipeline or self._pipeline_of_members(asn, inputs)
         if pipeline is None:
             return
@@ -158,7 +158,7 @@ class _Expander:
             clash = f"product {name} is made by {held.asn_filename} too, from other members"
             cure = "Submit them one by one, each with its own --output."
             self.out.problems.append(ParameterError(f"{asn.where}: {clash}. {cure}"))
-        members = [_record(m, i.name) for m, i in zip(_unique(product), inputs, strict=True)]
+        members = [_record(m, i.name) for m, i in zip(product.pairs.values(), inputs, strict=True)]
         self._add(
             Stage(
                 id=stage_id,
@@ -241,7 +241,7 @@ class _Expander:
             if not product.role("science"):
                 self.out.problems.append(InputError(f"{asn.where}: product {name} has no science member"))
                 return None
-            members = _unique(product)
+            members = tuple(product.pairs.values())
             inputs = tuple(self._want_level2(m, asn.folder) for m in members)
             association = asn.record(product, [_record(m, i.name) for m, i in zip(members, inputs, strict=True)])
             filename = asn.filename
@@ -377,14 +377,6 @@ class _Expander:
     def _add(self, stage: Stage) -> str:
         self.out.stages[stage.id] = stage
         return stage.id
-
-
-def _unique(product: AsnProduct) -> tuple[Member, ...]:
-    return tuple({(m.expname, m.role): m for m in product.members}.values())
-
-
-def _members(product: AsnProduct) -> set[tuple[str, str]]:
-    return {(m.expname, m.role) for m in product.members}
 
 
 def _record(member: Member, name: str) -> dict[str, object]:

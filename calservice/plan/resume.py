@@ -5,13 +5,26 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from importlib import metadata
 from typing import Any
 
+from calservice import __version__
 from calservice.model.exposure import FileStat
 from calservice.model.plan import Input, Stage
 from calservice.products.manifest import InputRecord, Manifest
 
-__all__ = ["keyed", "recipe_key", "standing"]
+__all__ = ["keyed", "recipe_key", "shaping_versions", "standing"]
+
+
+def shaping_versions() -> dict[str, str]:
+    """Return the versions that change products: ours and those of the packages that calibrate."""
+    found = {"calservice": __version__}
+    for package in ("jwst", "stcal", "stdatamodels"):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
 
 
 def recipe_key(stage: Stage, versions: Mapping[str, str]) -> str:

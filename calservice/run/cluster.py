@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import time
-import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -47,7 +47,8 @@ def connect(address: str, timeout: float = 15.0) -> Iterator[Any]:
     from distributed import Client
 
     # what its client logs (a traceback when the scheduler goes away) is told by our own errors
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    for name in ("distributed", "distributed.client"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         client = Client(address, timeout=timeout, set_as_default=False)
     except (OSError, TimeoutError, ValueError, TypeError) as fault:

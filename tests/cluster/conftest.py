@@ -46,6 +46,12 @@ def association(program: Simulation) -> Path:
 
 
 @pytest.fixture(scope="session")
+def exposure(program: Simulation) -> Path:
+    """The first of the raw exposures."""
+    return min(program.data.glob("*_uncal.fits"))
+
+
+@pytest.fixture(scope="session")
 def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where clients and workers keep temporary files."""
     return tmp_path_factory.mktemp("scratch")

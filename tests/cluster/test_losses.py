@@ -43,10 +43,10 @@ def test_a_worker_killed_in_mid_stage_changes_nothing(
 
 
 def test_a_worker_killed_below_a_nanny_comes_back(
-    lost: Cluster, client: Client, association: Path, scratch: Path, undisturbed: Path, tmp_path: Path
+    lost: Cluster, client: Client, exposure: Path, scratch: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
     lost.start("only", nanny=True)
-    job = client.start("submit", association, "--scheduler", lost.address, "--output", tmp_path, "--level", "1")
+    job = client.start("submit", exposure, "--scheduler", lost.address, "--output", tmp_path, "--level", "1")
     _, child = lost.stage()
     child.suspend()
     worker = lost.worker_pid("only")
@@ -60,7 +60,7 @@ def test_a_worker_killed_below_a_nanny_comes_back(
     assert gone(below)
     assert lost.workers["only"].poll() is None
     made = {p.name for p in tmp_path.glob("*.fits")}
-    assert made == {p.name for p in undisturbed.glob("*_rate*.fits")}
+    assert made == {exposure.name.replace("uncal", suffix) for suffix in ("rate", "rateints")}
     for name in made:
         assert not (text := differences(tmp_path / name, undisturbed / name)), text
     assert leftovers(tmp_path, scratch) == []
@@ -88,10 +88,10 @@ def test_a_stage_killed_for_its_memory_fails_alone(
 
 
 def test_a_lost_scheduler_ends_the_job_and_the_next_one_goes_on(
-    lost: Cluster, client: Client, association: Path, scratch: Path, tmp_path: Path
+    lost: Cluster, client: Client, exposure: Path, scratch: Path, tmp_path: Path
 ) -> None:
     lost.start("only")
-    words = ("submit", association, "--output", tmp_path, "--level", "1")
+    words = ("submit", exposure, "--output", tmp_path, "--level", "1")
     job = client.start(*words, "--scheduler", lost.address)
     lost.stage()
     below = family(lost.workers["only"].pid)
@@ -109,14 +109,14 @@ def test_a_lost_scheduler_ends_the_job_and_the_next_one_goes_on(
     lost.start("only")
     status, said = client(*words, "--scheduler", lost.address)
     assert status == 0, said
-    assert len(list(tmp_path.glob("*_rate.fits"))) == 2
+    assert (tmp_path / exposure.name.replace("uncal", "rate")).exists()
     assert leftovers(tmp_path, scratch) == []
 
 
 def test_ctrl_c_stops_what_runs_on_the_cluster(
-    cluster: Cluster, client: Client, association: Path, scratch: Path, tmp_path: Path
+    cluster: Cluster, client: Client, exposure: Path, scratch: Path, tmp_path: Path
 ) -> None:
-    words = ("submit", association, "--output", tmp_path, "--level", "1", "--scheduler", cluster.address)
+    words = ("submit", exposure, "--output", tmp_path, "--level", "1", "--scheduler", cluster.address)
     job = client.start(*words)
     _, child = cluster.stage()
 

@@ -337,3 +337,23 @@ def test_agreement_survives_a_copy_of_the_cache(real: Crds, tmp_path: Path) -> N
     }
     names = ["gain", "mask", "linearity", "distortion"]
     assert other.select(header, names) == real.select(header, names)
+
+
+def test_the_keyword_table_is_that_of_the_data_models() -> None:
+    import asdf
+    from stdatamodels import schema
+
+    from calservice.references.select import _keyword_table
+
+    expected: dict[str, list[tuple[str, str]]] = {}
+
+    def visit(node: Any, path: list[Any], *_: Any) -> None:
+        if "fits_keyword" in node:
+            place = (str(node.get("fits_hdu", "PRIMARY")), ".".join(map(str, path)))
+            expected.setdefault(str(node["fits_keyword"]).upper(), []).append(place)
+
+    core = "http://stsci.edu/schemas/jwst_datamodel/core.schema"
+    tree = asdf.schema.load_schema(core, resolve_references=True)
+    schema.walk_schema(schema.merge_property_trees(tree), visit)
+    assert len(expected) > 400
+    assert {keyword: list(places) for keyword, places in _keyword_table().items()} == expected

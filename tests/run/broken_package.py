@@ -1,0 +1,3 @@
+"""A package whose import fails."""
+
+raise RuntimeError("built for another machine")
