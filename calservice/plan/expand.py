@@ -262,12 +262,25 @@ class _Expander:
                 level=2,
                 product=name,
                 variant=variant,
-                inputs=inputs,
+                inputs=(*inputs, *self._metafile(first, folder)),
                 association=association,
                 asn_filename=filename,
                 exposure=first,
             )
         )
+
+    def _metafile(self, exposure: Exposure | None, folder: str) -> tuple[Input, ...]:
+        """Return the MSA metadata file that a NIRSpec MOS exposure names; it lies beside the exposure."""
+        name = "" if exposure is None else str(exposure.keywords.get("MSAMETFL") or "")
+        if exposure is None or name.upper() in ("", "N/A") or "/" in name:
+            return ()
+        file = self.files.find(name, folder)
+        if file is None:
+            where = _join(folder, name)
+            self.out.problems.append(
+                MissingInput(f"{where} is not there; {exposure.file.name} names it as its MSA metadata file")
+            )
+        return (Input(name, "metafile", file),)
 
     def _want_level2(self, member: Member, folder: str) -> Input:
         """A member of a level-2 association; catalogs of stage 3 come from a direct-image product."""

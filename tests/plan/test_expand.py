@@ -293,6 +293,26 @@ def test_the_highest_stage(top: int, pipelines: str) -> None:
         assert " ".join(names) == pipelines if "associations" in request else names == pipelines.split()[:2]
 
 
+def test_the_metafile_of_a_mos_exposure_comes_with_it() -> None:
+    both = asn("spec2", A, f"{A}_rate.fits", (f"{B}_rate.fits", "background"))
+    files, types = [f"{A}_rate.fits", f"{B}_rate.fits", "x_msa.fits"], dict.fromkeys((A, B), "NRS_MSASPEC")
+    found = run([both], files, types=types, keywords={"MSAMETFL": "x_msa.fits"})
+    (stage,) = found.stages.values()
+    assert [(i.name, i.role) for i in stage.inputs if i.role not in ("science", "background")] == [
+        ("x_msa.fits", "metafile")
+    ]
+    assert stage.association is not None
+    members = stage.association["products"][0]["members"]
+    assert [m["expname"] for m in members] == [f"{A}_rate.fits", f"{B}_rate.fits"]
+    assert not found.problems
+
+    lost = run([both], files[:2], types=types, keywords={"MSAMETFL": "x_msa.fits"})
+    assert [str(p) for p in lost.problems] == [
+        f"/raw/x_msa.fits is not there; {A}_rate.fits names it as its MSA metadata file"
+    ]
+    assert next(iter(lost.stages.values())).inputs[-1].missing
+
+
 def test_conflicting_product_names_are_reported() -> None:
     files = [f"{A}_cal.fits", f"{B}_cal.fits"]
     one, two = (asn("image3", "m", f, filename=f"{n}_asn.json") for n, f in enumerate(files))
