@@ -21,7 +21,6 @@ from calservice.model.dqflags import (
 from calservice.steps.compiled import compiled
 from calservice.steps.stage1._ramp_fit_segments import (
     INVALID,
-    LASTING,
     TABLED,
     fit_clean,
     fit_segments,
@@ -31,163 +30,21 @@ from calservice.steps.stage1._ramp_fit_segments import (
     settle_integration,
     weight_table,
 )
+from calservice.steps.stage1._ramp_fit_tiles import (
+    FOUND,
+    FULL,
+    LONE,
+    SPENT,
+    TILE,
+    add_medians,
+    load_flags,
+    load_ramps,
+)
 
 __all__ = ["TABLED", "fit_ramps", "weight_table"]
 
-_TILE = 64
-_NETWORK = 48
-"""Most values that are sorted by comparing neighbours in vector registers."""
-
-# Rows of the counts of a tile.
-_GOOD, _FULL, _SPENT, _FOUND, _LONE = range(5)
 # Rows of the state of a tile's images.
 _DQ, _UNUSABLE, _SATURATED, _PARTLY, _LOST = range(5)
-
-
-@compiled
-def _load_flags(
-    groupdq: Array,
-    i: int,
-    y: int,
-    x0: int,
-    width: int,
-    groups: tuple[int, ...],
-    suppress: bool,
-    flags: Array,
-    counts: Array,
-) -> None:
-    """Fill a tile's flags as they are to be used, and count them.
-
-    Groups outside of the selected ones are not used. If asked for, a ramp with a single good group
-    counts as one without any. After discarded groups, a jump in the first group is none.
-    """
-    first, used = groups[0], flags.shape[0]
-    for c in range(width):
-        counts[_GOOD, c] = 0
-    for g in range(groupdq.shape[1]):
-        outside = np.uint8(DO_NOT_USE if g < groups[2] or g >= groups[3] else 0)
-        for c in range(width):
-            counts[_GOOD, c] += ((groupdq[i, g, y, x0 + c] | outside) & LASTING) == 0
-        if first <= g < first + used:
-            for c in range(width):
-                flags[g - first, c] = groupdq[i, g, y, x0 + c] | outside
-    for c in range(width):
-        if suppress and counts[_GOOD, c] == 1:
-            for g in range(used):
-                flags[g, c] |= DO_NOT_USE
-        if first > 0:
-            flags[0, c] &= ~JUMP_DET & 0xFF
-        for k in range(4):
-            counts[k, c] = 0
-    for g in range(used):
-        for c in range(width):
-            flag = np.int32(flags[g, c])
-            counts[_GOOD, c] += flag == 0
-            counts[_FULL, c] += (flag & SATURATED) != 0
-            counts[_SPENT, c] += (flag & INVALID) != 0
-            counts[_FOUND, c] |= flag
-
-
-@compiled
-def _load_ramps(
-    data: Array,
-    i: int,
-    y: int,
-    x0: int,
-    width: int,
-    first: int,
-    zeroframe: Array,
-    suppress: bool,
-    ramps: Array,
-    flags: Array,
-    counts: Array,
-) -> None:
-    """Fill a tile's ramps, NaN where saturated, and tell which of the times a lone group has.
-
-    Unless lone groups are suppressed, a lone good first group has a time of its own (1), and a ramp
-    without a good group starts from the zero frame (2), if there is one that is not 0.
-    """
-    used = ramps.shape[0]
-    for g in range(used):
-        for c in range(width):
-            saturated = (flags[g, c] & SATURATED) != 0
-            ramps[g, c] = np.nan if saturated else np.float64(data[i, first + g, y, x0 + c])
-    for c in range(width):
-        counts[_LONE, c] = 0
-        if suppress:
-            continue
-        if counts[_GOOD, c] == 1 and flags[0, c] == 0:
-            counts[_LONE, c] = 1
-        elif counts[_GOOD, c] == 0 and zeroframe.size and zeroframe[i, y, x0 + c] != 0:
-            counts[_LONE, c] = 2
-            ramps[0, c], flags[0, c] = zeroframe[i, y, x0 + c], 0
-            counts[_SPENT, c] -= 1
-            if counts[_FULL, c] == used:
-                counts[_FULL, c] -= 1
-
-
-@compiled
-def _steps(ramps: Array, flags: Array, width: int, steps: Array, valid: Array) -> None:
-    """Fill the differences of consecutive groups, infinite where unusable, and count the others."""
-    for c in range(width):
-        valid[c] = 0
-    for g in range(ramps.shape[0] - 1):
-        for c in range(width):
-            either = np.int32(flags[g, c] | flags[g + 1, c])
-            jump = np.int32(flags[g + 1, c]) & JUMP_DET
-            step = ramps[g + 1, c] - ramps[g, c]
-            usable = ((either & DO_NOT_USE) | jump) == 0 and not np.isnan(step)
-            steps[g, c] = step if usable else np.inf
-            valid[c] += usable
-
-
-@compiled
-def _sort(steps: Array, width: int) -> None:
-    """Sort each pixel's values."""
-    n = steps.shape[0]
-    if n > _NETWORK:
-        for c in range(width):
-            steps[:, c] = np.sort(steps[:, c])
-        return
-    for turn in range(n):
-        for j in range(turn % 2, n - 1, 2):
-            for c in range(width):
-                a, b = steps[j, c], steps[j + 1, c]
-                steps[j, c] = a if a < b else b
-                steps[j + 1, c] = b if a < b else a
-
-
-@compiled
-def _add_medians(
-    ramps: Array,
-    flags: Array,
-    counts: Array,
-    width: int,
-    times: Array,
-    steps: Array,
-    valid: Array,
-    rates: Array,
-) -> None:
-    """Add the median rate of each ramp of a tile, in DN/s, to ``rates``; unknown ones count as 0."""
-    n = ramps.shape[0]
-    if n == 1:
-        for c in range(width):
-            rates[c] += ramps[0, c] / times[1]
-        return
-    _steps(ramps, flags, width, steps, valid)
-    _sort(steps, width)
-    for c in range(width):
-        half = valid[c] // 2
-        if counts[_LONE, c]:
-            rate = ramps[0, c] / times[counts[_LONE, c]]
-        elif valid[c] == 0:
-            rate = np.nan if flags[0, c] & DO_NOT_USE else ramps[0, c] / times[0]
-        elif valid[c] % 2:
-            rate = steps[half, c] / times[0]
-        else:
-            rate = (steps[half, c] + steps[half - 1, c]) / 2.0 / times[0]
-        if not np.isnan(rate):
-            rates[c] += rate
 
 
 @compiled
@@ -229,12 +86,12 @@ def _keep_read_noise(
     """
     ramp = np.empty(column.shape[0], np.uint8)
     for c in range(width):
-        if counts[_FOUND, c] & CHARGELOSS:
+        if counts[FOUND, c] & CHARGELOSS:
             for k in range(column.shape[0]):
                 g = groups[0] + k
                 outside = DO_NOT_USE if g < groups[2] or g >= groups[3] else 0
                 ramp[k] = groupdq[i, g, y, x0 + c] | outside
-            lone = times[counts[_LONE, c]]
+            lone = times[counts[LONE, c]]
             gain, noise = pixels[0, c], pixels[1, c]
             weight = kept_read_weight(ramp, column, gain, noise, times[0], lone, starts, stops)
             values[3, c] = known(1.0 / weight)
@@ -269,16 +126,16 @@ def _fit_tile(
     if quick:
         fit_clean(ramps, width, pixels, times[0], table, power, sums)
     for c in range(width):
-        found = counts[_FOUND, c]
+        found = counts[FOUND, c]
         dq = dqs[c] | (found & (JUMP_DET | PERSISTENCE))
         fitted = True
         if not (quick and found == 0):
             spent = (flags[0, c] & SATURATED) != 0
             if spent:
                 dq |= INVALID
-            if counts[_SPENT, c] == used:
+            if counts[SPENT, c] == used:
                 dq |= DO_NOT_USE
-                if counts[_FULL, c] == used:
+                if counts[FULL, c] == used:
                     dq |= SATURATED
                 fitted = False
             else:
@@ -288,7 +145,7 @@ def _fit_tile(
                     c,
                     pixels,
                     times[0],
-                    times[counts[_LONE, c]],
+                    times[counts[LONE, c]],
                     table,
                     work,
                     starts,
@@ -310,7 +167,7 @@ def _fit_tile(
                 values[k, c] = 0.0
             if dqs[c] & INVALID:
                 values[0, c] = np.nan
-        if counts[_FULL, c] > 0:
+        if counts[FULL, c] > 0:
             state[_PARTLY, c] = SATURATED
             dqs[c] |= SATURATED
 
@@ -400,25 +257,25 @@ def fit_ramps(
     """
     nints, nrows, ncols = data.shape[0], data.shape[2], data.shape[3]
     first, used = groups[0], groups[1] - groups[0]
-    ramps, flags = np.empty((used, _TILE)), np.empty((used, _TILE), np.uint8)
-    steps, valid = np.empty((max(used - 1, 0), _TILE)), np.empty(_TILE, np.int32)
-    counts, state = np.empty((5, _TILE), np.int32), np.empty((5, _TILE), np.int64)
-    rates, totals, pixels = np.empty(_TILE), np.empty((5, _TILE)), np.empty((3, _TILE))
+    ramps, flags = np.empty((used, TILE)), np.empty((used, TILE), np.uint8)
+    steps, valid = np.empty((max(used - 1, 0), TILE)), np.empty(TILE, np.int32)
+    counts, state = np.empty((5, TILE), np.int32), np.empty((5, TILE), np.int64)
+    rates, totals, pixels = np.empty(TILE), np.empty((5, TILE)), np.empty((3, TILE))
     starts, stops = np.empty(used + 1, np.int64), np.empty(used + 1, np.int64)
-    sums, values = np.ones((4, _TILE)), np.empty((4, _TILE))
-    power, dqs = np.empty(_TILE, np.int64), np.empty(_TILE, np.int64)
+    sums, values = np.ones((4, TILE)), np.empty((4, TILE))
+    power, dqs = np.empty(TILE, np.int64), np.empty(TILE, np.int64)
     work, column = np.empty(used + 1), np.empty((used, 1), np.uint8)
     for y in range(nrows):
-        for x0 in range(0, ncols, _TILE):
-            width = min(_TILE, ncols - x0)
+        for x0 in range(0, ncols, TILE):
+            width = min(TILE, ncols - x0)
             rates[:], totals[:], state[:] = 0.0, 0.0, 0
             for turn in range(2 * nints):
                 i = turn % nints
                 if turn < nints or nints > 1:
-                    _load_flags(groupdq, i, y, x0, width, groups, suppress, flags, counts)
-                    _load_ramps(data, i, y, x0, width, first, zeroframe, suppress, ramps, flags, counts)
+                    load_flags(groupdq, i, y, x0, width, groups, suppress, flags, counts)
+                    load_ramps(data, i, y, x0, width, first, zeroframe, suppress, ramps, flags, counts)
                 if turn < nints:
-                    _add_medians(ramps, flags, counts, width, times, steps, valid, rates)
+                    add_medians(ramps, flags, counts, width, times, steps, valid, rates)
                     continue
                 _load_pixels(pixeldq, gain, noise, dark, y, x0, width, rates, nints, pixels, dqs)
                 _fit_tile(

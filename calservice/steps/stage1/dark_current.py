@@ -25,7 +25,9 @@ __all__ = ["STEP", "DarkCurrentParams"]
 class DarkCurrentParams(Params):
     """Parameters of ``dark_current``."""
 
-    dark_output: str | None = Field(None, description="Dark model or averaged dark subtracted")
+    dark_output: str | None = Field(
+        None, description="Dark model or averaged dark subtracted", json_schema_extra={"check": "output_file"}
+    )
     average_dark_current: float | None = Field(
         None, description="The average dark current for this detector in units of e-/sec."
     )
@@ -207,6 +209,12 @@ def _not_applicable(references: References, params: DarkCurrentParams, info: Exp
     return None
 
 
+def _skipped_arrays(references: References, params: DarkCurrentParams, info: ExposureInfo) -> dict[str, Array]:
+    """Return the average dark current, which ramp fitting takes into account even if nothing is subtracted."""
+    dark = _prepare(references, params, info)["dark"]
+    return {name: dark[name] for name in ("average_dark_current",) if name in dark}
+
+
 def _supports(params: DarkCurrentParams, info: ExposureInfo) -> str | None:
     if info.num_superstripe:
         return "superstripe exposures"
@@ -223,6 +231,7 @@ STEP = Step(
     references=(ReferenceNeed("dark", ("data", "dq", "average_dark_current"), subarray=False, mapped=("data",)),),
     reach=lambda params, info: Reach(),
     not_applicable=_not_applicable,
+    skipped_arrays=_skipped_arrays,
     supports=_supports,
     prepare=_prepare,
     cal_step="dark_sub",
