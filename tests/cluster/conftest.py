@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
@@ -30,6 +32,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _official() -> None:
     """Every stage here has official steps."""
     assert importlib.util.find_spec("jwst") is not None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ended_in_order() -> Iterator[None]:
+    """Tear down, and with it end the processes, when the test run itself is terminated."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        pytest.exit("terminated", 128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture(scope="session")
@@ -58,9 +72,11 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def client(program: Simulation, scratch: Path) -> Client:
+def client(program: Simulation, scratch: Path) -> Iterator[Client]:
     """The command line, with the program's references."""
-    return Client(environment(program.crds, program.context, scratch))
+    one = Client(environment(program.crds, program.context, scratch))
+    yield one
+    one.stop()
 
 
 @pytest.fixture(scope="session")
@@ -73,10 +89,12 @@ def undisturbed(client: Client, association: Path, tmp_path_factory: pytest.Temp
 
 
 @pytest.fixture(scope="session")
-def empty_client(scratch: Path, tmp_path_factory: pytest.TempPathFactory) -> Client:
+def empty_client(scratch: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """The command line, in a context in which no reference applies."""
     cache = tmp_path_factory.mktemp("empty")
-    return Client(environment(cache, empty_context(cache), scratch))
+    one = Client(environment(cache, empty_context(cache), scratch))
+    yield one
+    one.stop()
 
 
 @pytest.fixture(scope="session")

@@ -151,15 +151,20 @@ class Client:
     """The command line, with an environment of its own."""
 
     env: Mapping[str, str]
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def start(self, *words: str | Path) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [BIN / "calservice", *map(str, words)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env=dict(self.env),
-        )
+        command = [BIN / "calservice", *map(str, words)]
+        job = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=dict(self.env))
+        self.started.append(job)
+        return job
+
+    def stop(self) -> None:
+        """Kill whatever is left."""
+        for job in self.started:
+            if job.poll() is None:
+                job.kill()
+                job.wait(30)
 
     def __call__(self, *words: str | Path, seconds: float = 150.0) -> tuple[int, str]:
         """Run a command to its end; return its exit status and all that it printed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -75,7 +76,9 @@ def test_a_writer_killed_in_mid_publication_leaves_all_or_nothing(tmp_path: Path
     Store(tmp_path / "first").publish(elsewhere / "0.fits", "x_rate.fits")
     span = time.monotonic() - begun
     dice, interrupted, whole = random.Random(7), 0, 0
-    for attempt in range(15):
+    for attempt in range(200):  # until both kinds of ends were met often enough
+        if interrupted >= 3 and whole >= 3:
+            break
         out = tmp_path / str(attempt)
         store = Store(out)
         child = os.fork()
@@ -86,7 +89,7 @@ def test_a_writer_killed_in_mid_publication_leaves_all_or_nothing(tmp_path: Path
                         store.publish(path, "x_rate.fits")
             finally:
                 os._exit(1)
-        time.sleep(dice.uniform(0.0, 4 * span))
+        time.sleep(dice.uniform(0.0, (2 + attempt) * span))  # longer and longer, should the machine be busy
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         assert os.WTERMSIG(status) == signal.SIGKILL
@@ -98,8 +101,9 @@ def test_a_writer_killed_in_mid_publication_leaves_all_or_nothing(tmp_path: Path
         interrupted += any(".part-" in name for name in (everything(out) if out.is_dir() else ()))
         store.publish(elsewhere / "0.fits", "x_rate.fits")  # and the next writer is not disturbed
         assert store.stat("x_rate.fits") is not None
+        shutil.rmtree(out)
     assert interrupted, "no writer was caught at work: the test shows nothing"
-    assert whole
+    assert whole, "no writer got as far as one file: the test shows nothing"
 
 
 def test_a_full_disk(small_disk: Path, tmp_path: Path) -> None:
