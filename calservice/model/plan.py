@@ -9,9 +9,11 @@ from typing import Any, Literal
 from calservice.model.errors import CalserviceError
 from calservice.model.exposure import Exposure, FileStat
 
-__all__ = ["Input", "Plan", "ReferenceUse", "Stage", "State", "Task", "stage_name"]
+__all__ = ["FORCED", "Input", "Plan", "ReferenceUse", "Stage", "State", "Task", "stage_name"]
 
 State = Literal["todo", "done", "blocked"]
+FORCED = "forced"
+"""Reason of a stage that is made although its products stand."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from calservice.engines import official
 from calservice.model.errors import CalserviceError, InputError, Problems, ReferenceFileError
 from calservice.model.exposure import Exposure, FileStat
-from calservice.model.plan import Input, Plan, ReferenceUse, Stage, Task
+from calservice.model.plan import FORCED, Input, Plan, ReferenceUse, Stage, Task
 from calservice.plan import cut, engines, resume
 from calservice.plan.expand import Expansion, Folder, Start, expand
 from calservice.plan.parameters import Layer, Settings, resolve, unused
@@ -241,7 +241,7 @@ class _Resolver:
         if faulty or (stage.exposure is None and stage.level > 0):
             return stage.but(state="blocked", reason="see the problems")
         if self.request.force:
-            return stage.but(reason="forced")
+            return stage.but(reason=FORCED)
         name = manifest_name(stage.label)
         manifest = Manifest.load(self.store.read(name)) if name in self.listing else None
         done, reason = resume.standing(stage, manifest, self.listing, _content, self.versions)

@@ -93,6 +93,9 @@ class Inputs:
 
     def start_of(self, base: str, folder: str) -> str:
         """Return the name of the file that stage 1 of an exposure begins with, whether it is there or not."""
+        given = self.given.get(base.rsplit("/", 1)[-1])
+        if given is not None and base_and_suffix(given.name)[1] is None:
+            return given.name  # named by the user, after no convention
         order = ("ramp", "uncal") if self._last(base) >= 1 and self.start not in ("rate", "cal") else ("uncal", "ramp")
         made = self.folders[folder].made if folder in self.folders else frozenset()
         names = [n for n in (f"{base}_{s}.fits" for s in order) if self.find(n, folder)]

@@ -23,7 +23,7 @@ from calservice.engines.official import alias_of_cal_step as official_alias
 from calservice.engines.steplog import settled
 from calservice.model.errors import CalserviceError, InputError, NoScienceData, StepFailed
 from calservice.model.outcome import Job, Outcome, Status, StepOutcome
-from calservice.model.plan import Input, Stage
+from calservice.model.plan import FORCED, Input, Stage
 from calservice.products.manifest import (
     InputRecord,
     Manifest,
@@ -70,6 +70,8 @@ def run_stage(stage: Stage, job: Job, folder: Path, made: Mapping[str, str]) -> 
     outcome = Outcome(stage.id, "FAILED", log=log_path.name, host=platform.node())
     try:
         store = Store(job.output)
+        if (kept := _made_already(stage, store)) is not None:
+            return replace(outcome, status="KEPT", message="made meanwhile", products=kept, log="")
         with _logged(log_path):
             log.info("%s of %s, job %s, on %s", stage.pipeline, stage.product, job.id, platform.node())
             primary, inputs = _gather(stage, store, folder / "in", made)
@@ -102,6 +104,24 @@ def run_stage(stage: Stage, job: Job, folder: Path, made: Mapping[str, str]) -> 
             return Failure(str(fault))
         return replace(outcome, status="FAILED", message=str(fault), error=type(fault).__name__, products=())
     return outcome
+
+
+def _made_already(stage: Stage, store: Store) -> tuple[str, ...] | None:
+    """Return the products of this very stage, if they were published since the plan was made.
+
+    So a task that is run again, because its worker was lost or another client submitted it too, makes nothing twice.
+    """
+    name = manifest_name(stage.label)
+    if stage.reason == FORCED or store.stat(name) is None:
+        return None
+    manifest = Manifest.load(store.read(name))
+    if manifest is None or manifest.key != stage.key:
+        return None
+    for product in manifest.products:
+        found = store.stat(product.name)
+        if found is None or (found.size, found.stamp) != (product.size, product.stamp):
+            return None
+    return tuple(product.name for product in manifest.products)
 
 
 def versions() -> dict[str, str]:

@@ -57,9 +57,9 @@ def run_task(
             blocked = _blocked(stage, bad)
             outcome = blocked or _run_isolated(stage, job, folder / str(number), made, stopped)
             outcomes.append(outcome)
-            if outcome.good:
+            if outcome.status == "COMPLETE":
                 made |= {name: str(folder / str(number) / "out" / name) for name in outcome.products}
-            else:
+            elif not outcome.good:
                 bad[stage.id] = outcome
     return tuple(outcomes)
 

@@ -293,6 +293,19 @@ def test_the_highest_stage(top: int, pipelines: str) -> None:
         assert " ".join(names) == pipelines if "associations" in request else names == pipelines.split()[:2]
 
 
+def test_a_file_named_after_no_convention_is_where_it_starts() -> None:
+    found = run(files=["my_ramp.fits"], singles=["my_ramp.fits"])
+    assert drawn(found) == {
+        "calwebb_detector1:my": ["my_ramp.fits"],
+        "calwebb_image2:my": ["my_rate.fits<calwebb_detector1:my"],
+    }
+    found = run(files=["mine.fits"], singles=["mine.fits"])
+    assert drawn(found) == {
+        "calwebb_detector1:mine": ["mine.fits"],
+        "calwebb_image2:mine": ["mine_rate.fits<calwebb_detector1:mine"],
+    }
+
+
 def test_the_metafile_of_a_mos_exposure_comes_with_it() -> None:
     both = asn("spec2", A, f"{A}_rate.fits", (f"{B}_rate.fits", "background"))
     files, types = [f"{A}_rate.fits", f"{B}_rate.fits", "x_msa.fits"], dict.fromkeys((A, B), "NRS_MSASPEC")
