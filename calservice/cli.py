@@ -221,6 +221,45 @@ def steps(as_json: bool) -> None:
 
 
 @main.command()
+@click.argument("a", metavar="A")
+@click.argument("b", metavar="B")
+@click.option("--rtol", type=click.FloatRange(min=0), default=1e-5, show_default=True, help="Relative tolerance")
+@click.option("--atol", type=click.FloatRange(min=0), default=1e-7, show_default=True, help="Absolute tolerance")
+@click.option(
+    "--ignore", multiple=True, metavar="KEYWORD", help="Keyword or column to leave out, * allowed (repeatable)"
+)
+@click.option(
+    "--max-pixels", type=click.IntRange(min=0), default=0, show_default=True, help="Pixels of an image that may differ"
+)
+@click.option("--all", "everything", is_flag=True, help="Manifests and logs of folders too")
+@click.option("--json", "as_json", is_flag=True, help="Print all that was found as JSON")
+def compare(a: str, b: str, everything: bool, as_json: bool, **options: Any) -> None:
+    """Compare two products, or two folders of products, as the official regression tests do.
+
+    Numbers agree within --rtol (relative to B) and --atol, data quality bit for bit, WCSs by what they do. DATE,
+    CAL_VER, CAL_VCS, CRDS_VER and CRDS_CTX may differ. Exit status 0: the same; 1: different, or not comparable.
+
+    \b
+    Examples:
+      calservice compare mine/jw..._rate.fits theirs/jw..._rate.fits
+      calservice compare products s3://bucket/products --ignore 'R_*' --json
+      calservice compare mine theirs --max-pixels 3     where rounding may flip a flag
+    """
+    from calservice.products.compare import Settings, compare_places
+
+    found = compare_places(a, b, Settings(**options), everything=everything)
+    from calservice import report_compare
+
+    if as_json:
+        import json
+
+        click.echo(json.dumps(report_compare.comparison_as_json(found), indent=1))
+    else:
+        report_compare.print_comparison(found, _console())
+    sys.exit(0 if found.same else 1)
+
+
+@main.command()
 @click.argument("folder", type=click.Path(file_okay=False), required=False)
 @click.option("--mode", "modes", multiple=True, help="What to simulate (repeatable) [default: all]")
 @click.option("--exposures", type=click.IntRange(1, 64), default=4, show_default=True, help="Dithers of each mode")

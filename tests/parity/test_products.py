@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from calservice.products.compare import compare_places
+from calservice.report_compare import comparison_as_json
 from calservice.simulate import simulate
 
 pytestmark = pytest.mark.official
@@ -42,6 +45,8 @@ def test_products_are_those_of_the_official_pipeline(made: dict[str, Path], dete
     theirs = made["jwst"] / ours.name
     difference = fits.FITSDiff(theirs, ours, rtol=1e-5, atol=1e-7, ignore_keywords=IGNORED, ignore_hdus=["ASDF"])
     assert difference.identical, difference.report()
+    found = compare_places(str(ours), str(theirs))  # which knows WCSs and flags, too
+    assert found.same, json.dumps(comparison_as_json(found), indent=1)
     with fits.open(ours) as a, fits.open(theirs) as b:
         assert np.array_equal(a["DQ"].data, b["DQ"].data)
         assert np.count_nonzero(a["DQ"].data & 4), "no jump was flagged: the comparison would prove little"
