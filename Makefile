@@ -1,6 +1,7 @@
 # Each target sets up all that it needs: a virtual environment, and calservice in it.
 #   make demo    a simulated program from ramps to mosaics, on a local Dask cluster
 #   make test    the whole test suite
+#   make peer-tests   the official package's own unit tests, on our step classes
 #   make lint    formatting, linting, types
 
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
@@ -10,7 +11,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.calservice-ready
 JOBS ?= 2
 
-.PHONY: demo test test-quick lint format bench clean venv
+.PHONY: demo test test-quick peer-tests lint format bench clean venv
 
 venv: $(STAMP)
 
@@ -36,6 +37,11 @@ test: $(STAMP)
 
 test-quick: $(STAMP)
 	$(BIN)/python -m pytest -m 'not official and not cluster'
+
+PEERS := jwst.dq_init jwst.saturation jwst.superbias jwst.linearity jwst.dark_current jwst.ramp_fitting
+
+peer-tests: $(STAMP)
+	$(BIN)/python -m pytest -c tests/peer/pytest.ini -p tests.peer.plugin -n $(JOBS) --pyargs $(PEERS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -15,7 +15,7 @@ from rich.console import Console
 from calservice import report
 from calservice.engines import official
 from calservice.model.errors import ParameterError, Problems, TransientError
-from calservice.model.modes import PIPELINES
+from calservice.model.modes import PIPELINE_CLASSES, PIPELINES
 from calservice.model.outcome import Job, Outcome, exit_status
 from calservice.model.plan import Plan
 from calservice.plan.build import Request, make_single_plan
@@ -49,6 +49,8 @@ def find(name: str) -> str:
         for alias, entry in official.catalog().entries.items():
             if entry.class_name == leaf:
                 return alias
+    if leaf in PIPELINE_CLASSES:
+        return PIPELINE_CLASSES[leaf]
     for alias, step in native_steps().items():
         if step.official.rpartition(".")[2] == leaf:
             return alias

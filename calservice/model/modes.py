@@ -18,6 +18,7 @@ __all__ = [
     "GUIDER_EXP_TYPES",
     "MODES",
     "PIPELINES",
+    "PIPELINE_CLASSES",
     "Mode",
     "instrument_of",
     "mode_of",
@@ -50,6 +51,11 @@ PIPELINES: Mapping[str, int] = {
     WFS3: 3,
 }
 """Every pipeline, by alias, with its stage."""
+
+PIPELINE_CLASSES: Mapping[str, str] = {
+    f"{alias.removeprefix('calwebb_').capitalize()}Pipeline": alias for alias in PIPELINES if alias != WFS3
+}
+"""Official class names of the pipelines, with their aliases. (The WFS pipeline is a step, ``WfsCombineStep``.)"""
 
 
 @dataclass(frozen=True)

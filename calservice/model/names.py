@@ -20,8 +20,27 @@ __all__ = [
     "stem",
 ]
 
+_CLASS_SUFFIXES = re.findall(
+    r"\w+",
+    """
+    adaptivetracemodelstep alignrefsstep ami3pipeline amianalyzestep aminormalizestep assignmtwcsstep
+    assignwcsstep backgroundstep badpixselfcalstep barshadowstep chargemigrationstep cleanflickernoisestep
+    combine1dstep coron3pipeline cubebuildstep darkcurrentstep darkpipeline detector1pipeline dqinitstep
+    emicorrstep extract1dstep extract2dstep firstframestep flatfieldstep fringestep gainscalestep groupscalestep
+    guidercdsstep guiderpipeline hlspstep image2pipeline image3pipeline imprintstep ipcstep jumpstep klipstep
+    lastframestep linearitystep masterbackgroundmosstep masterbackgroundstep msaflagopenstep
+    outlierdetectionstep pathlossstep persistencestep photomstep pictureframestep pixelreplacestep rampfitstep
+    refpixstep resamplespecstep resamplestep resetstep residualfringestep rscdstep saturationstep skymatchstep
+    sourcecatalogstep sourcetypestep spec2pipeline spec3pipeline spectralleakstep stackrefsstep straylightstep
+    superbiasstep targcentroidstep tso3pipeline tsophotometrystep tweakregstep wavecorrstep wfscombinestep
+    wfsscontamstep whitelightstep
+    """,
+)
+"""Names of classes, which steps and pipelines run from Python give to what they save."""
+
 SUFFIXES = frozenset(
     [
+        *_CLASS_SUFFIXES,
         "uncal",
         "ramp",
         "rate",

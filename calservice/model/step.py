@@ -184,6 +184,10 @@ def _supported(params: Any, info: ExposureInfo) -> str | None:
     return None
 
 
+def _nothing(references: References, params: Any, info: ExposureInfo) -> Mapping[str, Array]:
+    return {}
+
+
 def _as_they_are(references: References, params: Any, info: ExposureInfo) -> References:
     return references
 
@@ -217,6 +221,9 @@ class Step:
     not_applicable : callable
         ``not_applicable(references, params, info)`` gives the reason why the step is to be skipped for this
         exposure, or None. Sees whole references.
+    skipped_arrays : callable
+        ``skipped_arrays(references, params, info)`` gives the arrays that the step sets even where
+        ``not_applicable`` gave a reason.
     supports : callable
         ``supports(params, info)`` gives the reason why this native step cannot serve the case, so that
         the official step has to, or None. Pure, no references: the planner asks it.
@@ -245,6 +252,7 @@ class Step:
     reach: Callable[[Any, ExposureInfo], Reach] = _everything
     tally: Tally | None = None
     not_applicable: Callable[[References, Any, ExposureInfo], str | None] = _never
+    skipped_arrays: Callable[[References, Any, ExposureInfo], Mapping[str, Array]] = _nothing
     supports: Callable[[Any, ExposureInfo], str | None] = _supported
     prepare: Callable[[References, Any, ExposureInfo], References] = _as_they_are
     parameter_references: tuple[ReferenceNeed, ...] = ()

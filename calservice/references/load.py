@@ -17,7 +17,14 @@ from calservice.model.dqflags import PIXEL_FLAGS
 from calservice.model.errors import ReferenceFileError
 from calservice.model.step import Reference, ReferenceNeed
 
-__all__ = ["Placement", "clear_cache", "fit_to_exposure", "load_reference", "load_user_flags"]
+__all__ = [
+    "Placement",
+    "clear_cache",
+    "fit_to_exposure",
+    "load_reference",
+    "load_user_flags",
+    "reference_of_model",
+]
 
 _EXTENSIONS: Mapping[str, str] = {
     "data": "SCI",
@@ -214,6 +221,56 @@ def _flags(file: fits.HDUList, stored: Array) -> Array:
 def _metadata(file: fits.HDUList) -> dict[str, Any]:
     headers = [file[0].header, *(hdu.header for hdu in file[1:2])]
     return {path: next((h[keyword] for h in headers if keyword in h), None) for path, keyword in _KEYWORDS.items()}
+
+
+def reference_of_model(model: Any, need: ReferenceNeed) -> Reference:
+    """Return what a step needs of a reference that is an open datamodel, whole.
+
+    Parameters
+    ----------
+    model : datamodel
+        The reference, as users give it instead of a file. It is not changed.
+    need : ReferenceNeed
+        The arrays to take. Flags that it lacks are zeros of the shape of its images.
+
+    Returns
+    -------
+    Reference
+        Read-only arrays of its values at this time, and its metadata. Flags of a model that has a table
+        of definitions are translated to the standard ones, as the official package does it.
+
+    Raises
+    ------
+    ReferenceFileError
+        If it has none of the arrays.
+    """
+    from stdatamodels.dynamicdq import dynamic_mask
+
+    arrays: dict[str, Array] = {}
+    for name in need.arrays:
+        found = getattr(model, name, None)
+        if found is None:
+            continue
+        if name == "dq" and getattr(model, "dq_def", None) is not None:
+            found = dynamic_mask(model, PIXEL_FLAGS)
+        arrays[name] = np.array(found, dtype=np.uint32 if name == "dq" else np.float32, order="C")
+    if not arrays:
+        raise ReferenceFileError(
+            f"{type(model).__name__}: has none of the arrays {', '.join(need.arrays)} of a {need.reftype} reference; "
+            "give a model of that type"
+        )
+    if "dq" in need.arrays and "dq" not in arrays:
+        arrays["dq"] = np.zeros(next(iter(arrays.values())).shape[-2:], np.uint32)
+    for array in arrays.values():
+        array.flags.writeable = False
+    return Reference(arrays, {path: _attribute(model, path) for path in _KEYWORDS})
+
+
+def _attribute(model: Any, path: str) -> Any:
+    """Return a value of a model's metadata, None where it has none."""
+    for name in path.split("."):
+        model = getattr(model, name, None)
+    return model
 
 
 def load_user_flags(path: str | Path) -> Reference:

@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 import logging
-import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from calservice import __version__
 from calservice.engines import execute, official
 from calservice.model import modes
-from calservice.model.errors import NoScienceData, ReferenceFileError
+from calservice.model.errors import NoScienceData
 from calservice.model.names import base_and_suffix
 from calservice.model.outcome import StepOutcome
 from calservice.model.plan import Stage
-from calservice.model.step import Reference, Step
+from calservice.model.step import ReferenceNeed, Step
 from calservice.recipes import recipe_for
-from calservice.references.load import Placement, fit_to_exposure, load_reference, load_user_flags
+from calservice.run import models
 from calservice.run.blocks import BoundStep, run_fused
+from calservice.run.records import recorded
 from calservice.steps.registry import NATIVE
 
 __all__ = ["run"]
 
 log = logging.getLogger("calservice.recipe")
-
-_RAMP_ARRAYS = ("data", "groupdq", "pixeldq", "zeroframe", "average_dark_current")
-_RATE_ARRAYS = ("data", "dq", "err", "var_poisson", "var_rnoise")
-_IFU = ("NRS_IFU", "MIR_MRS")
-_ABSOLUTE = re.compile(r"(?<!\w)/(?:[^/\s]+/)+([^/\s]+)")
 
 
 def run(stage: Stage, primary: Path, out: Path, threads: int = 1) -> tuple[StepOutcome, ...]:
@@ -59,7 +52,7 @@ def run(stage: Stage, primary: Path, out: Path, threads: int = 1) -> tuple[StepO
         `NoScienceData` where nothing can be fitted, `ReferenceFileError` where a reference does not fit,
         else whatever a step failed with.
     """
-    with _recorded() as records:
+    with recorded() as records:
         runner = _Runner(stage, primary, out, threads, records)
         try:
             return runner.run()
@@ -69,20 +62,17 @@ def run(stage: Stage, primary: Path, out: Path, threads: int = 1) -> tuple[StepO
 
 class _Runner:
     def __init__(self, stage: Stage, primary: Path, out: Path, threads: int, records: list[str]) -> None:
-        from stdatamodels.jwst import datamodels
-
         assert stage.exposure is not None
         self.stage = stage
         self.primary = primary
         self.out = out
         self.threads = threads
         self.records = records
-        self.datamodels = datamodels
         self.info = stage.exposure.info
         self.base = base_and_suffix(stage.parameters.get("output_file") or primary.name)[0]
         self.paths = {use.reftype: use for use in stage.references}
         self.statuses: list[StepOutcome] = []
-        self.result: Any = datamodels.RampModel(str(primary))
+        self.result: Any = models.ramp_class(self.info.exp_type, self.info.num_superstripe)(str(primary))
         self.integrations: Any = None
         self._pipeline: Any = None
 
@@ -120,9 +110,11 @@ class _Runner:
             if ready is not None:
                 bound.append(ready)
         if bound:
-            source = self._arrays({"data", *(name for b in bound for name in b.step.reads)})
+            reads = {name for b in bound for name in b.step.reads}
+            source = models.source_arrays(self.result, reads, bound[0].step.alias == "dq_init")
             made = run_fused(bound, source, self.info, threads=self.threads)
-            self._take(made, bound[-1].step)
+            self.result, integrations = models.put_results(self.result, made)
+            self.integrations = self.integrations if integrations is None else integrations
         seconds = round(time.monotonic() - begun, 3)
         for one in bound:
             share = seconds if len(bound) == 1 else None
@@ -151,82 +143,24 @@ class _Runner:
         """Load a step's references; None where it does not apply to this exposure."""
         values = {k: v for k, v in self._parameters(step.alias).items() if k in step.params.model_fields}
         params = step.params.model_validate(values)
-        references: dict[str, Reference] = {}
-        for need in step.references:
-            use = self.paths.get(need.reftype)
-            self._record_reference(need.reftype)
-            if use is not None and use.name != "N/A":
-                whole = load_reference(use.path, need)
-                references[need.reftype] = fit_to_exposure(whole, need, self._placement(), self._shape(), use.path)
-            elif not need.optional:
-                if step.alias == "ramp_fit":
-                    raise ReferenceFileError(f"ramp_fit: there is no {need.reftype} reference for this exposure")
-                log.warning("%s: no %s reference; the step is skipped", step.alias, need.reftype)
-                self._set_status(step.alias, "SKIPPED", "native", None)
-                return None
-        for need in step.parameter_references:
-            path = getattr(params, need.reftype)
-            if path is not None:
-                references[need.reftype] = load_user_flags(path)
-        reason = step.not_applicable(references, params, self.info)
-        if reason is not None:
-            log.warning("%s: %s; the step is skipped", step.alias, reason)
-            self._set_status(step.alias, "SKIPPED", "native", None)
-            return None
-        if step.alias == "ramp_fit":
-            self._note_gain_factor(references["gain"])
-        return BoundStep(step, params, references)
+        bound = models.bind(step, params, self.result, self.info, self._locate)
+        if isinstance(bound, BoundStep):
+            return bound
+        log.warning("%s: %s; the step is skipped", step.alias, bound.reason)
+        models.put_results(self.result, bound.arrays)
+        self._set_status(step.alias, "SKIPPED", "native", None)
+        return None
+
+    def _locate(self, need: ReferenceNeed) -> str | Path | None:
+        use = self.paths.get(need.reftype)
+        self._record_reference(need.reftype)
+        return None if use is None or use.name == "N/A" else use.path
 
     def _parameters(self, alias: str) -> Mapping[str, Any]:
         if alias == self.stage.pipeline:
             return {k: v for k, v in self.stage.parameters.items() if k != "steps"}
         found: Mapping[str, Any] = self.stage.parameters.get("steps", {}).get(alias, {})
         return found
-
-    def _placement(self) -> Placement:
-        where = self.result.meta.subarray
-        return Placement(where.xstart, where.ystart, where.xsize, where.ysize)
-
-    def _shape(self) -> tuple[int, int]:
-        rows, columns = self.result.data.shape[-2:]
-        return int(rows), int(columns)
-
-    def _note_gain_factor(self, gain: Reference) -> None:
-        factor = gain.meta.get("meta.exposure.gain_factor")
-        if factor is not None:
-            self.result.meta.exposure.gain_factor = factor
-
-    def _arrays(self, names: set[str]) -> dict[str, Any]:
-        found = {}
-        for name in _RAMP_ARRAYS:
-            if name == "zeroframe" and not self.result.meta.exposure.zero_frame:
-                continue
-            if name in names and (name == "data" or self.result.hasattr(name)):
-                array: Any = getattr(self.result, name)
-                if array is not None and array.size:
-                    found[name] = array
-        return found
-
-    def _take(self, made: Mapping[str, Any], last: Step) -> None:
-        """Put what native steps made into the model; ramp fitting makes new models."""
-        if "slope" not in made:
-            for name, array in made.items():
-                setattr(self.result, name, array)
-            return
-        ramp = self.result
-        image = self.datamodels.ImageModel(made["slope"].shape)
-        cube = self.datamodels.CubeModel(made["int_slope"].shape)
-        for model, prefix in ((image, ""), (cube, "int_")):
-            model.update(ramp)
-            for name in _RATE_ARRAYS:
-                setattr(model, name, made[prefix + ("slope" if name == "data" else name)])
-            model.meta.bunit_data = "DN/s"
-            model.meta.bunit_err = "DN/s"
-        cube.int_times = ramp.int_times
-        lamp = self.info.exp_type in ("NRS_AUTOWAVE", "NRS_LAMP") and ramp.meta.instrument.lamp_mode == "IFU"
-        if self.info.exp_type in _IFU or lamp:
-            image = self.datamodels.IFUImageModel(image)
-        self.result, self.integrations = image, cube
 
     # -- official steps
 
@@ -244,7 +178,7 @@ class _Runner:
             self.result = step.run(self.result)
         if self.result is None:
             raise NoScienceData(f"{alias} made nothing: no pixel of this exposure can be fitted")
-        status = getattr(self.result.meta.cal_step, self._cal_step(alias), None) or "COMPLETE"
+        status = getattr(self.result.meta.cal_step, models.cal_step_name(alias), None) or "COMPLETE"
         self.statuses.append(StepOutcome(alias, "jwst", str(status), round(time.monotonic() - begun, 3)))
 
     @property
@@ -263,29 +197,16 @@ class _Runner:
         use = self.paths.get(reftype)
         if use is None:
             return
-        meta = self.result.meta.ref_file
-        if hasattr(meta, reftype):
-            overridden = use.name.startswith("/")
-            getattr(meta, reftype).name = use.name if use.name == "N/A" or overridden else f"crds://{use.name}"
-        from crds import __version__ as crds_version
-
         from calservice.references import pinned
 
-        meta.crds.sw_version = crds_version
+        plain = use.name == "N/A" or use.name.startswith("/")
+        models.record_reference(self.result, reftype, use.name if plain else f"crds://{use.name}")
         context = pinned.installed()
-        if context is not None:
-            meta.crds.context_used = context.context
-
-    def _cal_step(self, alias: str) -> str:
-        step = NATIVE.get(alias)
-        return step.cal_step if step is not None and step.cal_step else alias
+        models.record_context(self.result, None if context is None else context.context)
 
     def _set_status(self, alias: str, status: str, engine: str, seconds: float | None) -> None:
         self.statuses.append(StepOutcome(alias, engine, status, seconds))
-        name = self._cal_step(alias)
-        for model in (self.result, self.integrations):
-            if model is not None and name in _cal_steps():
-                setattr(model.meta.cal_step, name, status)
+        models.set_status(alias, status, self.result, self.integrations)
 
     def _saves(self, alias: str) -> bool:
         """Whether a native step of a pipeline is told to save its result."""
@@ -321,8 +242,7 @@ class _Runner:
         for model in results:
             if model is None:
                 continue
-            model.meta.calibration_software_version = f"calservice {__version__}"
-            model.meta.calibration_software_revision = "RELEASE"
+            models.stamp_version(model)
             if not model.hasattr("cal_logs"):
                 model.cal_logs = {}
             setattr(model.cal_logs, self.stage.pipeline, list(self.records))
@@ -331,49 +251,3 @@ class _Runner:
         path = self.out / f"{self.base}_{self.stage.parameters.get('suffix') or suffix}.fits"
         model.save(str(path))
         log.info("saved %s", path.name)
-
-
-def _cal_steps() -> frozenset[str]:
-    """Names that ``meta.cal_step`` may record."""
-    from stdatamodels.jwst import datamodels
-
-    global _known  # noqa: PLW0603 - computed once
-    if not _known:
-        schema = datamodels.JwstDataModel().schema
-        parts = schema.get("allOf", [schema])
-        found: set[str] = set()
-        for part in parts:
-            meta = part.get("properties", {}).get("meta", {}).get("properties", {})
-            found |= set(meta.get("cal_step", {}).get("properties", {}))
-        _known = frozenset(found)
-    return _known
-
-
-_known: frozenset[str] = frozenset()
-
-
-class _Records(logging.Handler):
-    """Keeps records as products embed them (``cal_logs``), without the folders of this machine."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.INFO)
-        self.lines: list[str] = []
-        layout = logging.Formatter(
-            "%(asctime)s.%(msecs)03d - %(name)s - %(levelname)s - %(message)s", "%Y-%m-%dT%H:%M:%S"
-        )
-        layout.converter = time.gmtime
-        self.setFormatter(layout)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(_ABSOLUTE.sub(r"\1", self.format(record)))
-
-
-@contextmanager
-def _recorded() -> Iterator[list[str]]:
-    handler = _Records()
-    root = logging.getLogger()
-    root.addHandler(handler)
-    try:
-        yield handler.lines
-    finally:
-        root.removeHandler(handler)

@@ -1,0 +1,55 @@
+"""The parameters of a native step in the language of stpipe: one line of ``spec`` each, made from its `Params`."""
+
+from __future__ import annotations
+
+import types
+from typing import Any, Literal, Union, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from calservice.model.step import Params
+
+__all__ = ["own_parameters", "spec_text"]
+
+_CHECKS: dict[Any, str] = {bool: "boolean", int: "integer", float: "float", str: "string"}
+
+
+def own_parameters(params: type[Params]) -> tuple[str, ...]:
+    """Return the names of the parameters that a step has beside those of every step."""
+    return tuple(name for name in params.model_fields if name not in Params.model_fields)
+
+
+def spec_text(params: type[Params], names: tuple[str, ...]) -> str:
+    """Write parameters as stpipe declares them.
+
+    Parameters
+    ----------
+    params : type of Params
+        The parameters of a step.
+    names : tuple of str
+        Those to declare.
+
+    Returns
+    -------
+    str
+        Lines ``name = type(default=value)  # meaning``.
+    """
+    return "".join(f"{name} = {_check(params.model_fields[name])}\n" for name in names)
+
+
+def _check(field: FieldInfo) -> str:
+    default = repr(field.default)
+    meaning = f"  # {field.description}" if field.description else ""
+    extra = field.json_schema_extra
+    given = extra.get("check") if isinstance(extra, dict) else None
+    kind = _plain(field.annotation)
+    if given is None and get_origin(kind) is Literal:
+        return f"option({', '.join(map(repr, get_args(kind)))}, default={default}){meaning}"
+    return f"{given or _CHECKS[kind]}(default={default}){meaning}"
+
+
+def _plain(annotation: Any) -> Any:
+    """Return a type without its ``| None``."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        (annotation,) = (kind for kind in get_args(annotation) if kind is not type(None))
+    return annotation
