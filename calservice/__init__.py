@@ -12,6 +12,7 @@ The map, in the order in which imports may point (each package imports only from
     run/          one task (stage), the child process it runs in, local and cluster executors
     engines.strun and strun_base, the class names of steps and pipelines: our steps as stpipe classes
     simulate/     small programs with known truth, and their references and CRDS context
+    kernels       compiles the native kernels ahead of use
     cli           thin
 
 The last are above ``run`` because a class runs its step; they stand where users look for them

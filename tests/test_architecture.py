@@ -35,6 +35,7 @@ ALLOWED: dict[str, set[str]] = {
     "single": RUN | {"report"},
     "service": RUN | {"report"},
     "demo": RUN | {"report", "service", "simulate"},
+    "kernels": RUN | {"simulate"},
     "cli": RUN | {"report", "report_compare", "single", "service", "demo", "simulate"},
 }
 

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
-from pathlib import Path
 
 from calservice.engines import official
 from calservice.model.errors import CalserviceError, InputError, Problems, ReferenceFileError
@@ -341,7 +340,7 @@ class _Resolver:
                 except CalserviceError as fault:
                     self.problems.append(fault)
                     continue
-                values[name] = str(Path(value).resolve())
+                values[name] = str(file.path)
                 found[reftype] = ReferenceUse(reftype, str(file.path), file.sha1, file.size, str(file.path))
         return found
 

@@ -20,6 +20,7 @@ sys.path.insert(0, str(HERE))
 from processes import Client, Cluster, environment  # noqa: E402
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:

@@ -16,7 +16,7 @@ from calservice.products.compare import compare_places
 from calservice.report_compare import comparison_as_json
 from calservice.simulate import simulate
 
-pytestmark = pytest.mark.official
+pytestmark = [pytest.mark.official, pytest.mark.xdist_group("products")]
 
 IGNORED = ["DATE", "CAL_VER", "CAL_VCS", "CRDS_VER", "CRDS_CTX"]
 

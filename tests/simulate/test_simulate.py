@@ -23,6 +23,9 @@ def small(folder: Path, seed: int = 1) -> Simulation:
     return simulate(folder, exposures=2, groups=5, stars=30, seed=seed)
 
 
+pytestmark = pytest.mark.xdist_group("simulate")
+
+
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Simulation:
     """One small program, written once."""
