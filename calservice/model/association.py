@@ -17,30 +17,7 @@ from calservice.model.errors import AssociationError
 from calservice.model.modes import PIPELINES, pipeline_for_asn_type
 from calservice.model.names import base_and_suffix, shown, stem
 
-__all__ = ["EXPTYPES", "AsnProduct", "Association", "Member", "looks_like_association"]
-
-EXPTYPES = frozenset(
-    [
-        "science",
-        "background",
-        "psf",
-        "imprint",
-        "selfcal",
-        "sourcecat",
-        "segmap",
-        "direct_image",
-        "target_acquisition",
-        "guidestar",
-        "autoflat",
-        "autowave",
-        "flat",
-        "dark",
-        "engineering",
-        "tacq",
-        "taconfirm",
-    ]
-)
-"""Roles that a member may have."""
+__all__ = ["AsnProduct", "Association", "Member", "looks_like_association"]
 
 _MAX_BYTES = 64 * 1024 * 1024
 
