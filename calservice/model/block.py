@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import numpy as np
 from numpy.typing import NDArray
 
 __all__ = ["AXES", "Array", "Axis", "Block", "Reach", "Window"]
@@ -144,9 +143,3 @@ class Reach:
         axes = (set(self.halo) | set(other.halo)) - whole
         halo: dict[Axis, int] = {a: self.halo.get(a, 0) + other.halo.get(a, 0) for a in axes}
         return Reach(whole, halo)
-
-
-def zeros_like_axes(name: str, window: Window, dtype: np.dtype[Any] | type) -> Array:
-    """Return zeros of the shape that the array called ``name`` has in ``window``."""
-    lengths = [getattr(window, axis)[1] - getattr(window, axis)[0] for axis in AXES[name]]
-    return np.zeros(lengths, dtype)

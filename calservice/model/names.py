@@ -8,8 +8,6 @@ from pathlib import PurePosixPath
 from urllib.parse import urlsplit, urlunsplit
 
 __all__ = [
-    "CAL_SUFFIXES",
-    "RATE_SUFFIXES",
     "STAGE_OF_SUFFIX",
     "SUFFIXES",
     "ExposureName",
@@ -157,8 +155,6 @@ STAGE_OF_SUFFIX = {
 }
 """How far along an exposure is, by its suffix."""
 
-RATE_SUFFIXES = ("rate", "rateints")
-CAL_SUFFIXES = ("cal", "calints")
 
 _EXPOSURE = re.compile(
     r"^(?P<base>jw(?P<program>\d{5})(?P<observation>\d{3})(?P<visit>\d{3})"

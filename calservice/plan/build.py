@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 
@@ -273,7 +273,7 @@ class _Resolver:
         if stage.pipeline not in catalog:
             return []
         types = catalog.pars(stage.pipeline)
-        found = self._select(stage, tuple(t for n, t in types.items() if n), tuple(types.values()))
+        found = self._select(stage, tuple(types.values()))
         layers = []
         for name, reftype in sorted(types.items(), key=lambda item: item[0] == ""):
             use = found.get(reftype)
@@ -293,10 +293,10 @@ class _Resolver:
             return ()
         overrides = self._overrides(settings)
         types = tuple(sorted(set(engines.reference_types(stage, stage.engines, settings)) - set(overrides)))
-        found = self._select(stage, types, types)
+        found = self._select(stage, types)
         return tuple(sorted((*found.values(), *overrides.values()), key=lambda use: use.reftype))
 
-    def _select(self, stage: Stage, shown: tuple[str, ...], types: tuple[str, ...]) -> dict[str, ReferenceUse]:
+    def _select(self, stage: Stage, types: tuple[str, ...]) -> dict[str, ReferenceUse]:
         assert self.crds is not None
         assert stage.exposure is not None
         key = (stage.exposure.file.url, types)
@@ -389,6 +389,3 @@ def _content(file: FileStat) -> str:
         while chunk := stream.read(4 * 2**20):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-Header = Callable[[FileStat], Exposure]

@@ -8,7 +8,6 @@ from functools import cache
 from typing import Literal
 
 from calservice.engines import official
-from calservice.model import modes
 from calservice.model.errors import CalserviceError, EngineError, ParameterError
 from calservice.model.plan import Stage
 from calservice.model.step import ExposureInfo, Step
@@ -160,8 +159,3 @@ def reference_types(stage: Stage, engines: Mapping[str, str], settings: Settings
         else:
             found |= dict.fromkeys(official.catalog().references(alias))
     return tuple(found)
-
-
-def known_pipelines() -> tuple[str, ...]:
-    """Return the aliases of all pipelines."""
-    return tuple(modes.PIPELINES)

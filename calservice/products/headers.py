@@ -7,7 +7,7 @@ from typing import IO, Any
 
 from calservice.model.errors import CalserviceError, InputError
 from calservice.model.exposure import Exposure, FileStat
-from calservice.products.store import Store, is_url, parent_of, shown
+from calservice.products.store import Store, parent_of, shown
 
 __all__ = ["read_exposure"]
 
@@ -90,9 +90,3 @@ def _check_whole(hdu: Any, size: int, where: str, gz: bool) -> None:
         raise InputError(
             f"{where}: truncated: {size} bytes, but extension {hdu.name or 'PRIMARY'} ends at {end}. {_AGAIN}"
         )
-
-
-def folder_of(url: str) -> str:
-    """Return the folder of a file as `Store` names it."""
-    folder = parent_of(url)
-    return folder if is_url(folder) else (folder or ".")

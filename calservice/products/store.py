@@ -301,6 +301,3 @@ def _cause(fault: BaseException) -> str:
     if isinstance(fault, FileNotFoundError):
         return "no such file or folder"
     return (getattr(fault, "strerror", None) or str(fault) or type(fault).__name__).splitlines()[0]
-
-
-Listing = Callable[[], dict[str, FileStat]]
