@@ -1,0 +1,3 @@
+from calservice.cli import main
+
+main()
