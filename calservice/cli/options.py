@@ -38,8 +38,6 @@ engine = click.option(
 param_files = click.option(
     "--param-file", "param_files", multiple=True, metavar="FILE", help="Parameters, ASDF or YAML"
 )
-    "--param-file", "param_files", multiple=True, metavar="FILE", help="Parameters, ASDF or YAML"
-)
 _level = click.option("--level", type=click.Choice(["1", "2", "3"]), default="3", show_default=True, help="Last stage")
 _start = click.option(
     "--start",

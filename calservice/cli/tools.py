@@ -14,9 +14,9 @@ from calservice.cli import options as opt
 @click.option("--json", "as_json", is_flag=True, help="As JSON")
 def steps(as_json: bool) -> None:
     """List pipelines and steps, and which engine runs each."""
-    from calservice import single
+    from calservice import describe
 
-    click.echo(single.list_steps(as_json), nl=False)
+    click.echo(describe.list_steps(as_json), nl=False)
 
 
 @click.command()

@@ -1,4 +1,4 @@
-"""The official engine: what the installed ``jwst`` package offers, as `Step` values and parameter schemas.
+"""The official engine: what the installed ``jwst`` package offers, and the parameters of each.
 
 Nothing here imports jwst. The package is described once for each installed version by `introspect`, in a process of
 its own, and the description is kept in the user's cache folder; so command lines stay quick and the description is
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -19,9 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from calservice.model.errors import EngineError, ParameterError
-from calservice.model.step import Params, ReferenceNeed, Step
 
-__all__ = ["Catalog", "Entry", "Parameter", "available", "catalog", "version"]
+__all__ = ["Catalog", "Entry", "Parameter", "available", "catalog", "items", "version"]
 
 _FORMAT = 3
 
@@ -57,7 +57,7 @@ class Parameter:
         if value is None or (isinstance(value, str) and value.lower() == "none"):
             return None
         if self.type.endswith("list") and isinstance(value, str):
-            value = [part.strip() for part in value.strip("[]()").split(",") if part.strip()]
+            value = items(value)
         if isinstance(value, bool) and self.type not in ("boolean", "is_string_or_datamodel"):
             value = str(value)
         try:
@@ -101,19 +101,6 @@ class Entry:
         skip = self.parameters.get("skip")
         return skip is not None and skip.default is True
 
-    def step_value(self) -> Step:
-        """Return this entry as an opaque `Step`."""
-        return Step(
-            alias=self.alias,
-            summary=self.summary,
-            params=Params,
-            engine="jwst",
-            takes="association" if self.steps else "exposure",
-            references=tuple(ReferenceNeed(r, optional=True) for r in self.references),
-            cal_step=self.alias,
-            official=self.path,
-        )
-
 
 @dataclass(frozen=True)
 class Catalog:
@@ -141,6 +128,18 @@ class Catalog:
         """Return the types of the parameter references of a pipeline and its steps: dotted name to type."""
         entry = self.entries[alias]
         return {"": entry.pars} | {name: self.entries[inner].pars for name, inner in entry.steps.items()}
+
+
+def items(text: str) -> list[str]:
+    """Split a list as it stands on a command line at its commas, but not within brackets or quotes.
+
+    ``[1, 2]`` and ``1, 2`` are the same list.
+    """
+    inside = text.strip()
+    if inside[:1] + inside[-1:] in ("[]", "()"):
+        inside = inside[1:-1]
+    parts = re.findall(r"""(?:[^,("'\[]|\([^)]*\)|\[[^]]*\]|"[^"]*"|'[^']*'|["'([])+""", inside)
+    return [part.strip().strip("'\"") for part in parts if part.strip()]
 
 
 def version() -> str | None:

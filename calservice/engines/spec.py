@@ -9,7 +9,7 @@ from pydantic.fields import FieldInfo
 
 from calservice.model.step import Params
 
-__all__ = ["own_parameters", "spec_text"]
+__all__ = ["check_of", "own_parameters", "spec_text"]
 
 _CHECKS: dict[Any, str] = {bool: "boolean", int: "integer", float: "float", str: "string"}
 
@@ -34,18 +34,21 @@ def spec_text(params: type[Params], names: tuple[str, ...]) -> str:
     str
         Lines ``name = type(default=value)  # meaning``.
     """
-    return "".join(f"{name} = {_check(params.model_fields[name])}\n" for name in names)
+    fields = {name: params.model_fields[name] for name in names}
+    meanings = {name: f"  # {field.description}" if field.description else "" for name, field in fields.items()}
+    return "".join(f"{name} = {check_of(field)}{meanings[name]}\n" for name, field in fields.items())
 
 
-def _check(field: FieldInfo) -> str:
-    default = repr(field.default)
-    meaning = f"  # {field.description}" if field.description else ""
+def check_of(field: FieldInfo) -> str:
+    """Return the declaration of one parameter: ``type(default=value)``."""
     extra = field.json_schema_extra
     given = extra.get("check") if isinstance(extra, dict) else None
     kind = _plain(field.annotation)
+    if get_origin(kind) is list:
+        return "list(default=list())"
     if given is None and get_origin(kind) is Literal:
-        return f"option({', '.join(map(repr, get_args(kind)))}, default={default}){meaning}"
-    return f"{given or _CHECKS[kind]}(default={default}){meaning}"
+        return f"option({', '.join(map(repr, get_args(kind)))}, default={field.default!r})"
+    return f"{given or _CHECKS[kind]}(default={field.default!r})"
 
 
 def _plain(annotation: Any) -> Any:

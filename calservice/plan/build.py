@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -13,6 +14,7 @@ from calservice.model.exposure import Exposure, FileStat
 from calservice.model.plan import FORCED, Input, Plan, ReferenceUse, Stage, Task
 from calservice.plan import cut, engines, resume
 from calservice.plan.expand import Expansion, Folder, Start, expand
+from calservice.plan.files import named_files
 from calservice.plan.parameters import Layer, Settings, resolve, unused
 from calservice.products.headers import read_exposure
 from calservice.products.manifest import Manifest, manifest_name
@@ -21,6 +23,9 @@ from calservice.products.survey import Survey, survey
 from calservice.references.select import Crds
 
 __all__ = ["Filters", "Request", "make_plan", "make_single_plan"]
+
+_DISABLE = "STPIPE_DISABLE_CRDS_STEPPARS"
+_TRUE = ("true", "t", "yes", "y")
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,9 @@ class Request:
         Which exposures to take.
     force : bool
         Make everything again, done or not.
+    crds_parameters : bool
+        Whether ``pars-*`` references of CRDS set parameters. The environment's ``STPIPE_DISABLE_CRDS_STEPPARS``
+        forbids it, too.
     """
 
     targets: tuple[str, ...]
@@ -86,6 +94,7 @@ class Request:
     pattern: str | None = None
     filters: Filters = field(default_factory=Filters)
     force: bool = False
+    crds_parameters: bool = True
 
 
 def make_plan(request: Request) -> Plan:
@@ -214,12 +223,12 @@ class _Resolver:
         stage = stage.but(inputs=inputs)
         faults = len(self.problems)
         self.problems += _without_pixels(stage)
-        settings = self._settings(stage)
+        settings, named = self._settings(stage)
         choice = engines.choose(stage, settings, self.request.engine)
         self.problems += choice.problems
         self.notes += choice.notes
         stage = stage.but(engines=choice.engines, parameters=settings.values, origins=settings.origins)
-        stage = stage.but(references=self._references(stage, settings))
+        stage = stage.but(references=self._references(stage, settings, named))
         sources = [before[s] for s in stage.sources]
         memory, output_bytes = cut.project(stage, sources)
         stage = stage.but(cut=cut.describe_cut(stage, engines.native_steps()), memory=memory, output_bytes=output_bytes)
@@ -250,24 +259,29 @@ class _Resolver:
 
     # -- parameters
 
-    def _settings(self, stage: Stage) -> Settings:
+    def _settings(self, stage: Stage) -> tuple[Settings, dict[str, ReferenceUse]]:
+        """Return the parameters of a stage, and the files that they name."""
         instrument = stage.exposure.instrument if stage.exposure else ""
         try:
             schemas = engines.schemas_for(stage.pipeline, instrument)
         except CalserviceError as fault:
             self.problems.append(fault)
-            return Settings({}, {})
+            return Settings({}, {}), {}
         layers = [*self._crds_layers(stage), *self.request.layers]
         offset = len(layers) - len(self.request.layers)
         settings, problems, used = resolve(schemas, layers)
         self.problems += problems
         self.used |= {(index - offset, name) for index, name in used if index >= offset}
         self.known |= set(schemas.dotted())
-        return settings
+        named, faults = named_files(settings, schemas)
+        self.problems += faults
+        return settings, named
 
     def _crds_layers(self, stage: Stage) -> list[Layer]:
         """Parameters that CRDS ``pars-*`` references set: those of the steps, then the pipeline's."""
         if self.crds is None or stage.exposure is None or not official.available():
+            return []
+        if not self.request.crds_parameters or os.environ.get(_DISABLE, "").lower() in _TRUE:
             return []
         catalog = official.catalog()
         if stage.pipeline not in catalog:
@@ -288,13 +302,14 @@ class _Resolver:
 
     # -- references
 
-    def _references(self, stage: Stage, settings: Settings) -> tuple[ReferenceUse, ...]:
+    def _references(
+        self, stage: Stage, settings: Settings, named: Mapping[str, ReferenceUse]
+    ) -> tuple[ReferenceUse, ...]:
         if self.crds is None or stage.exposure is None or not stage.engines:
             return ()
-        overrides = self._overrides(settings)
-        types = tuple(sorted(set(engines.reference_types(stage, stage.engines, settings)) - set(overrides)))
+        types = tuple(sorted(set(engines.reference_types(stage, stage.engines, settings)) - set(named)))
         found = self._select(stage, types)
-        return tuple(sorted((*found.values(), *overrides.values()), key=lambda use: use.reftype))
+        return tuple(sorted((*found.values(), *named.values()), key=lambda use: use.reftype))
 
     def _select(self, stage: Stage, types: tuple[str, ...]) -> dict[str, ReferenceUse]:
         assert self.crds is not None
@@ -322,27 +337,6 @@ class _Resolver:
             ReferenceUse(t, n, files[n].sha1, files[n].size, str(files[n].path)) if n in files else ReferenceUse(t, n)
             for t, n in chosen.items()
         )
-
-    def _overrides(self, settings: Settings) -> dict[str, ReferenceUse]:
-        from calservice.references.cache import override
-
-        found = {}
-        for values in (settings.values, *settings.values.get("steps", {}).values()):
-            for name, value in values.items():
-                if not name.startswith("override_") or not value:
-                    continue
-                reftype = name.removeprefix("override_")
-                if str(value).upper() == "N/A":
-                    found[reftype] = ReferenceUse(reftype, "N/A")
-                    continue
-                try:
-                    file = override(str(value))
-                except CalserviceError as fault:
-                    self.problems.append(fault)
-                    continue
-                values[name] = str(file.path)
-                found[reftype] = ReferenceUse(reftype, str(file.path), file.sha1, file.size, str(file.path))
-        return found
 
 
 def group(stages: Mapping[str, Stage]) -> tuple[Task, ...]:

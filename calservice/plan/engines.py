@@ -142,8 +142,6 @@ def supports(step: Step, values: Mapping[str, object], info: ExposureInfo) -> st
     known = {k: v for k, v in own.items() if k in step.params.model_fields}
     if len(known) != len(own):
         return f"parameter {sorted(set(own) - set(known))[0]} is the official step's only"
-    if known.get("pre_hooks") or known.get("post_hooks"):
-        return "hooks take the official step's models"
     return step.supports(step.params.model_validate(known), info)
 
 

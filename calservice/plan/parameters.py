@@ -6,10 +6,11 @@ import difflib
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, get_origin
 
 from pydantic import ValidationError
 
+from calservice.engines.official import items
 from calservice.model.errors import CalserviceError, ParameterError
 from calservice.model.step import Params, Step
 
@@ -26,6 +27,8 @@ __all__ = [
 ]
 
 _OVERRIDE = re.compile(r"^override_[A-Za-z_][A-Za-z0-9_]*$")
+_FILE_TYPES = ("string", "input_file", "is_string_or_datamodel", "string_or_datamodel")
+_NO_INPUTS = frozenset(("output_file", "output_dir", "output_ext", "suffix", "input_dir"))
 
 
 class Schema(Protocol):
@@ -36,6 +39,12 @@ class Schema(Protocol):
 
     def convert(self, name: str, value: Any) -> Any:
         """Check and convert one value; raise ParameterError where it does not fit."""
+
+    def default(self, name: str) -> Any:
+        """Return the default of a parameter."""
+
+    def takes_file(self, name: str) -> bool:
+        """Whether a parameter may name a file that is read."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,14 @@ class OfficialSchema:
     def convert(self, name: str, value: Any) -> Any:
         """Check and convert one value."""
         return self.parameters[name].convert(value)
+
+    def default(self, name: str) -> Any:
+        """Return the default of a parameter."""
+        return self.parameters[name].default
+
+    def takes_file(self, name: str) -> bool:
+        """Whether a parameter may name a file that is read."""
+        return name not in _NO_INPUTS and self.parameters[name].type in _FILE_TYPES
 
 
 @dataclass(frozen=True)
@@ -70,12 +87,24 @@ class NativeSchema:
             return None if value is None else str(value)
         if isinstance(value, str) and value.lower() == "none":
             value = None
+        if isinstance(value, str) and get_origin(self.params.model_fields[name].annotation) is list:
+            value = items(value)
         try:
             checked = self.params.model_validate({name: value})
         except ValidationError as fault:
             message = fault.errors()[0]["msg"]
             raise ParameterError(f"{name}={value!r}: {message}") from None
         return getattr(checked, name)
+
+    def default(self, name: str) -> Any:
+        """Return the default of a parameter."""
+        field = self.params.model_fields.get(name)
+        return None if field is None else field.get_default(call_default_factory=True)
+
+    def takes_file(self, name: str) -> bool:
+        """Whether a parameter may name a file that is read."""
+        field = self.params.model_fields.get(name)
+        return name not in _NO_INPUTS and field is not None and field.annotation in (str, str | None)
 
 
 @dataclass(frozen=True)
