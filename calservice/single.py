@@ -1,164 +1,232 @@
-"""``calservice run`` and ``calservice steps``: one pipeline or step on one input, and what there is to run."""
+"""``calservice run``: one pipeline or step on one exposure or association, told what to do as ``strun`` is."""
 
 from __future__ import annotations
 
 import difflib
-import json
-import logging
+import os
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
-from calservice import report
-from calservice.engines import official
+from calservice import describe, report
 from calservice.model.errors import ParameterError, Problems, TransientError
-from calservice.model.modes import PIPELINE_CLASSES, PIPELINES
 from calservice.model.outcome import Job, Outcome, exit_status
-from calservice.model.plan import Plan
+from calservice.model.plan import Plan, Stage
 from calservice.plan.build import Request, make_single_plan
-from calservice.plan.engines import EngineName, native_steps
-from calservice.plan.parameter_files import layer_from_file, read_parameters
-from calservice.plan.parameters import Layer, layer_of, parse_assignment
+from calservice.plan.engines import EngineName
+from calservice.plan.explain import DEFAULT, effective
+from calservice.plan.parameter_files import layer_from_file, read_parameters, write_parameters
+from calservice.plan.parameters import Layer, layer_of
 from calservice.products.store import Store
-from calservice.recipes import RECIPES
+from calservice.run.logs import LogOptions
 from calservice.run.stage import Failure, run_stage
 
-__all__ = ["describe", "find", "list_steps", "run"]
-
-_FILES = (".asdf", ".yaml", ".yml")
+__all__ = ["Options", "explain", "run"]
 
 
-def find(name: str) -> str:
-    """Return the alias of a pipeline or step given by alias, class path or class name.
+@dataclass(frozen=True)
+class Options:
+    """What a run is told besides its parameters.
 
-    Raises
-    ------
-    ParameterError
-        Where there is none, with the nearest name.
+    Attributes
+    ----------
+    engine : str
+        ``auto``, ``native`` or ``jwst``.
+    context : str or None
+        CRDS context; None takes the default.
+    param_files : tuple of str
+        Parameter files, lowest precedence first.
+    threads : int
+        Threads of the kernels.
+    save_parameters : str or None
+        File that the effective parameters are written to, in ASDF.
+    disable_crds_steppars : bool
+        Take no parameters from CRDS.
+    debug : bool
+        Enter the Python debugger where a step fails.
+    log : LogOptions
+        Where the log goes.
     """
-    aliases = dict.fromkeys(
-        (*PIPELINES, *native_steps(), *(official.catalog().entries if official.available() else ()))
-    )
-    if name in aliases:
-        return name
-    leaf = name.rpartition(".")[2]
-    if official.available():
-        for alias, entry in official.catalog().entries.items():
-            if entry.class_name == leaf:
-                return alias
-    if leaf in PIPELINE_CLASSES:
-        return PIPELINE_CLASSES[leaf]
-    for alias, step in native_steps().items():
-        if step.official.rpartition(".")[2] == leaf:
-            return alias
-    near = difflib.get_close_matches(name, aliases, n=1, cutoff=0.5)
-    hint = f" Did you mean {near[0]}?" if near else ""
-    raise ParameterError(f"{name}: no such pipeline or step.{hint} `calservice steps` lists them.")
+
+    engine: EngineName = "auto"
+    context: str | None = None
+    param_files: tuple[str, ...] = ()
+    threads: int = 1
+    save_parameters: str | None = None
+    disable_crds_steppars: bool = False
+    debug: bool = False
+    log: LogOptions = field(default_factory=LogOptions)
 
 
-def run(
-    name: str,
-    target: str,
-    parameters: Sequence[str],
-    *,
-    console: Console,
-    engine: EngineName = "auto",
-    context: str | None = None,
-    param_files: Sequence[str] = (),
-    threads: int = 1,
-) -> int:
+def run(name: str, words: Sequence[str], options: Options, console: Console) -> int:
     """Run one pipeline or step and return the exit status of ``strun``: 0, 1, or 64 for no science data.
+
+    Parameters
+    ----------
+    name : str
+        Alias, class or parameter file.
+    words : sequence of str
+        What follows it on the command line: the input, and parameters as ``--name=value`` or ``--name value``.
+    options : Options
+        What else it is told.
+    console : rich.console.Console
+        Where results are told.
 
     Raises
     ------
     CalserviceError
         Where it cannot start; `Problems` with everything found wrong.
     """
-    layers: list[Layer] = []
-    if name.endswith(_FILES):
-        layers.append(layer_from_file(name))
-        name = read_parameters(name).class_name
-    alias = find(name)
-    layers += [layer_from_file(path) for path in param_files]
-    output = "."
-    for word in parameters:
-        path, value = parse_assignment(word)
-        if path == ["output_dir"]:
-            output = value
-            continue
-        layer = layer_of(path, value, ())
-        layers.append(Layer(layer.origin, layer.values, alias))
-    request = Request((target,), output=output, engine=engine, context=context, layers=tuple(layers), force=True)
-    plan = make_single_plan(alias, target, request)
-    if plan.problems:
-        raise Problems(plan.problems)
-    outcomes = _run_here(plan, threads)
+    plan = _plan(name, words, options)
+    if plan is None:
+        return 0
+    if options.save_parameters:
+        write_parameters(options.save_parameters, next(iter(plan)).pipeline, effective(next(iter(plan))))
+    outcomes = _run_here(plan, options)
     report.print_outcomes(plan, outcomes, console)
     return exit_status(outcomes)
 
 
-def _run_here(plan: Plan, threads: int) -> list[Outcome]:
-    """Run the stages in this process, with the log on the terminal as strun has it."""
-    screen = logging.StreamHandler()
-    screen.setFormatter(logging.Formatter("%(asctime)s - %(name)s - %(levelname)s - %(message)s"))
-    logging.getLogger().addHandler(screen)
+def explain(name: str, words: Sequence[str], options: Options, console: Console) -> None:
+    """Print every effective parameter with where it came from, and run nothing.
+
+    Parameters are as for `run`. Without an input, CRDS cannot be asked for parameters.
+    """
+    asked = _Asked(name, words, options)
+    if asked.target is None:
+        console.print("without an input, CRDS sets no parameters", style="yellow")
+    for stage in _plan_of(asked, options) if asked.target is not None else [_stage_without_input(asked)]:
+        console.print(f"[bold]{escape(stage.id)}[/]", soft_wrap=True)
+        rows = effective(stage)
+        for row in rows:
+            text = f"{row.dotted} = {describe.shown_value(row.value)}  ({row.origin})"
+            console.print(f"  {escape(text)}", style=None if row.origin == DEFAULT else "bold", soft_wrap=True)
+        console.print(f"{sum(row.origin != DEFAULT for row in rows)} of {len(rows)} parameters are set")
+
+
+class _Asked:
+    """A command line of ``run``, taken apart."""
+
+    def __init__(self, name: str, words: Sequence[str], options: Options) -> None:
+        self.layers: list[Layer] = []
+        if name.endswith(describe.PARAMETER_FILES):
+            self.layers.append(layer_from_file(name))
+            name = read_parameters(name).class_name
+        self.alias = describe.find(name)
+        self.layers += [layer_from_file(path) for path in options.param_files]
+        told, self.target = _parted(words, self.alias)
+        files = [layer for path, value in told if path[-1] == "config_file" for layer in [self._step_file(path, value)]]
+        self.layers += files
+        for path, value in told:
+            if path[-1] != "config_file":
+                self.layers.append(replace(layer_of(path, value, ()), pipeline=self.alias))
+        folder = self._last("input_dir")
+        if folder and self.target and os.path.dirname(self.target) == "":
+            self.target = os.path.join(folder, self.target)
+        self.output = self._last("output_dir") or "."
+
+    def _step_file(self, path: Sequence[str], value: str) -> Layer:
+        """Return the parameters of one step that ``--steps.<step>.config_file`` names."""
+        read = read_parameters(value)
+        values = {"steps": {path[1]: read.values}} if len(path) == 3 else read.values
+        return Layer(f"parameter file {value}", values, self.alias)
+
+    def _last(self, name: str) -> str | None:
+        found = [layer.values[name] for layer in self.layers if layer.step is None and layer.values.get(name)]
+        return os.path.expandvars(os.path.expanduser(str(found[-1]))) if found else None
+
+
+def _parted(words: Sequence[str], alias: str) -> tuple[list[tuple[list[str], str]], str | None]:
+    """Return the parameters on a command line as paths and values, and the input among them."""
+    known = describe.assignments(alias)
+    told: list[tuple[list[str], str]] = []
+    target: str | None = None
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("--"):
+            if target is not None:
+                raise ParameterError(f"{word}: one input at a time; {target} is named already")
+            target = word
+            continue
+        name, equals, value = word[2:].partition("=")
+        if name not in known and name.rpartition(".")[2] != "config_file":
+            near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+            hint = f" Did you mean {' or '.join(f'--{n}' for n in near)}?" if near else ""
+            raise ParameterError(f"--{name}: {alias} has no such parameter.{hint} -h lists them.")
+        if not equals and (not rest or rest[0].startswith("--")):
+            raise ParameterError(f"--{name}: a value is missing; write --{name}=VALUE")
+        told.append((name.split("."), (value if equals else rest.pop(0)).strip("'\"")))
+    return told, target
+
+
+def _plan(name: str, words: Sequence[str], options: Options) -> Plan | None:
+    """Return the plan; None where there was nothing to do but to save parameters."""
+    asked = _Asked(name, words, options)
+    if asked.target is None:
+        if not options.save_parameters:
+            raise ParameterError(f"name the exposure or association that {asked.alias} is to run on; -h lists more")
+        stage = _stage_without_input(asked)
+        write_parameters(options.save_parameters, stage.pipeline, effective(stage))
+        return None
+    return _plan_of(asked, options)
+
+
+def _plan_of(asked: _Asked, options: Options) -> Plan:
+    assert asked.target is not None
+    request = Request(
+        (asked.target,),
+        output=asked.output,
+        engine=options.engine,
+        context=options.context,
+        layers=tuple(asked.layers),
+        force=True,
+        crds_parameters=not options.disable_crds_steppars,
+    )
+    plan = make_single_plan(asked.alias, asked.target, request)
+    if plan.problems:
+        raise Problems(plan.problems)
+    return plan
+
+
+def _stage_without_input(asked: _Asked) -> Stage:
+    """Return what the pipeline or step would be told, whatever its input."""
+    from calservice.plan.engines import schemas_for
+    from calservice.plan.parameters import resolve
+
+    settings, problems, _ = resolve(schemas_for(asked.alias, ""), asked.layers)
+    if problems:
+        raise Problems(problems)
+    return Stage(asked.alias, asked.alias, 0, "", (), parameters=settings.values, origins=settings.origins)
+
+
+def _run_here(plan: Plan, options: Options) -> list[Outcome]:
+    """Run the stages in this process, with the log where ``strun`` has it."""
+    handlers = options.log.handlers()
     store = Store(plan.output)
-    job = Job("run", store.root if store.local else store.url, plan.context, plan.cache, threads=threads)
+    place = store.root if store.local else store.url
+    job = Job(
+        "run",
+        place,
+        plan.context,
+        plan.cache,
+        threads=options.threads,
+        log_level=options.log.number,
+        debug=options.debug,
+    )
     outcomes = []
-    for stage in plan:
-        with tempfile.TemporaryDirectory(prefix="calservice-run-") as folder:
-            result = run_stage(stage, job, Path(folder, "0"), {})
-        if isinstance(result, Failure):
-            raise TransientError(result.message)
-        outcomes.append(result)
-    logging.getLogger().removeHandler(screen)
+    try:
+        for stage in plan:
+            with tempfile.TemporaryDirectory(prefix="calservice-run-") as folder:
+                result = run_stage(stage, job, Path(folder, "0"), {}, handlers)
+            if isinstance(result, Failure):
+                raise TransientError(result.message)
+            outcomes.append(result)
+    finally:
+        for handler in handlers:
+            handler.close()
     return outcomes
-
-
-def describe(name: str) -> str:
-    """Return the parameters of a pipeline or step with type, default and meaning."""
-    alias = find(read_parameters(name).class_name if name.endswith(_FILES) else name)
-    lines: list[str] = []
-    if official.available() and alias in official.catalog():
-        entry = official.catalog()[alias]
-        lines = [f"{alias} ({entry.path}): {entry.summary}", ""]
-        lines += [_line(n, p.check, p.help) for n, p in entry.parameters.items()]
-        for step, inner in entry.steps.items():
-            lines += ["", f"steps.{step}: {official.catalog()[inner].summary}"]
-            parameters = official.catalog()[inner].parameters.items()
-            lines += [_line(f"steps.{step}.{n}", p.check, p.help) for n, p in parameters]
-    elif alias in native_steps():
-        step_value = native_steps()[alias]
-        lines = [f"{alias}: {step_value.summary}", ""]
-        for field, info in step_value.params.model_fields.items():
-            lines.append(
-                _line(field, f"{_type_name(info.annotation)}(default={info.default!r})", info.description or "")
-            )
-    return "\n".join(lines)
-
-
-def _line(name: str, check: str, meaning: str) -> str:
-    return f"  --{name} = {check}" + (f"\n        {meaning}" if meaning else "")
-
-
-def _type_name(annotation: Any) -> str:
-    return getattr(annotation, "__name__", None) or str(annotation)
-
-
-def list_steps(as_json: bool) -> str:
-    """Return pipelines and steps with the engines that run them, as text or JSON."""
-    entries = official.catalog().entries if official.available() else {}
-    native = native_steps()
-    rows = []
-    for alias in dict.fromkeys((*PIPELINES, *entries, *native)):
-        has_native = alias in native or any(r.pipeline == alias for r in RECIPES)
-        engines = [e for e, has in (("native", has_native), ("jwst", alias in entries)) if has]
-        summary = native[alias].summary if alias in native else entries[alias].summary if alias in entries else ""
-        kind = "pipeline" if alias in PIPELINES else "step"
-        rows.append({"alias": alias, "kind": kind, "engines": engines, "summary": summary})
-    if as_json:
-        return json.dumps(rows, indent=1) + "\n"
-    return "".join(f"{r['alias']:<24} {r['kind']:<9} {'+'.join(r['engines']):<12} {r['summary']}\n" for r in rows)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from calservice.model.errors import (
     StepFailed,
 )
 
-__all__ = ["call", "load", "loggers", "pipeline_instance", "translate"]
+__all__ = ["call", "load", "pipeline_instance", "translate"]
 
 NO_SCIENCE = 64
 
@@ -42,7 +42,13 @@ def load(path: str) -> Any:
         raise EngineError(f"{path} cannot be imported: {fault}. Install: pip install 'calservice[jwst]'") from None
 
 
-def call(path: str, primary: Path, parameters: Mapping[str, Any], folder: Path) -> dict[str, float]:
+def call(
+    path: str,
+    primary: Path,
+    parameters: Mapping[str, Any],
+    folder: Path,
+    entered: Callable[[str], None] | None = None,
+) -> dict[str, float]:
     """Run a pipeline or step on a file or association; its products go to ``folder``.
 
     Parameters
@@ -55,6 +61,8 @@ def call(path: str, primary: Path, parameters: Mapping[str, Any], folder: Path) 
         Parameters that differ from the defaults, steps nested under ``steps``.
     folder : Path
         Where products are written.
+    entered : callable, optional
+        Told the name of the step that runs from now on.
 
     Returns
     -------
@@ -69,7 +77,7 @@ def call(path: str, primary: Path, parameters: Mapping[str, Any], folder: Path) 
     given = {**_plain(parameters), "output_dir": str(folder), "save_results": True}
     try:
         cls = load(path)
-        with StepLog() as steps:
+        with StepLog(entered) as steps:
             cls.call(str(primary), configure_log=False, **given)
     except Exception as fault:
         raise translate(fault) from fault
@@ -129,11 +137,6 @@ def _step_of(fault: BaseException) -> Any:
             found = owner
         trace = trace.tb_next
     return found
-
-
-def loggers() -> tuple[str, ...]:
-    """Return the names of the loggers whose records belong to a run."""
-    return ("jwst", "stcal", "stdatamodels", "stpipe", "tweakwcs", "CRDS", "calservice", "py.warnings")
 
 
 def _plain(parameters: Mapping[str, Any]) -> dict[str, Any]:

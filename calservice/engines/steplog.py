@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 
 from calservice.model.outcome import StepOutcome
@@ -19,6 +19,11 @@ _SKIPPED = "Step skipped."
 class StepLog(logging.Handler):
     """Follows the records of stpipe for as long as it is entered.
 
+    Parameters
+    ----------
+    entered : callable, optional
+        Told the name of the step that runs from now on; an empty name after the last.
+
     Attributes
     ----------
     seconds : dict of str to float
@@ -26,8 +31,9 @@ class StepLog(logging.Handler):
         skipped every time are not in it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, entered: Callable[[str], None] | None = None) -> None:
         super().__init__(logging.INFO)
+        self._entered = entered or (lambda name: None)
         self.seconds: dict[str, float] = {}
         self._open: list[tuple[str, float]] = []
 
@@ -45,14 +51,17 @@ class StepLog(logging.Handler):
         text = record.getMessage()
         if running := _RUNNING.match(text):
             self._open.append((running[1], record.created))
+            self._entered(running[1])
         elif text == _SKIPPED and self._open:
             self._open.pop()
+            self._entered(self._open[-1][0] if self._open else "")
         elif done := _DONE.match(text):
             while self._open:  # a step that failed and was passed over says nothing
                 name, since = self._open.pop()
                 if name == done[1]:
                     self.seconds[name] = self.seconds.get(name, 0.0) + record.created - since
                     break
+            self._entered(self._open[-1][0] if self._open else "")
 
 
 def settled(

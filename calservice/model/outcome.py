@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
@@ -27,6 +28,12 @@ class Job:
         Folder for temporary files; None takes the system's.
     threads : int
         Threads that the native kernels of one task may use.
+    log_level : int
+        Lowest level of the records that logs and products hold.
+    show_level : int or None
+        Lowest level of the records that the user sees while the job runs; None: none.
+    debug : bool
+        Enter the Python debugger where a stage fails. Only for stages that run in the user's own process.
     """
 
     id: str
@@ -35,6 +42,9 @@ class Job:
     cache: str = ""
     scratch: str | None = None
     threads: int = 1
+    log_level: int = logging.INFO
+    show_level: int | None = None
+    debug: bool = False
 
 
 @dataclass(frozen=True)

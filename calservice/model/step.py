@@ -234,8 +234,6 @@ class Step:
         Files that a parameter names, not CRDS; ``reftype`` is the name of the parameter.
     cal_step : str
         Attribute of ``meta.cal_step`` that records COMPLETE or SKIPPED.
-    suffix : str
-        Suffix of the step's own product.
     official : str
         Dotted path of the official class.
     """
@@ -257,5 +255,4 @@ class Step:
     prepare: Callable[[References, Any, ExposureInfo], References] = _as_they_are
     parameter_references: tuple[ReferenceNeed, ...] = ()
     cal_step: str = ""
-    suffix: str = ""
     official: str = ""

@@ -14,12 +14,12 @@ from calservice.model.exposure import Exposure, FileStat
 from calservice.model.plan import FORCED, Input, Plan, ReferenceUse, Stage, Task
 from calservice.plan import cut, engines, resume
 from calservice.plan.expand import Expansion, Folder, Start, expand
-from calservice.plan.files import named_files
+from calservice.plan.files import named_files, settle_folders
 from calservice.plan.parameters import Layer, Settings, resolve, unused
 from calservice.products.headers import read_exposure
 from calservice.products.manifest import Manifest, manifest_name
 from calservice.products.store import Store, parent_of, shown
-from calservice.products.survey import Survey, survey
+from calservice.products.survey import survey
 from calservice.references.select import Crds
 
 __all__ = ["Filters", "Request", "make_plan", "make_single_plan"]
@@ -122,7 +122,7 @@ def make_plan(request: Request) -> Plan:
     )
     expansion.problems = [*found.problems, *expansion.problems]
     expansion.stages = _filtered(expansion.stages, request.filters)
-    return _settle(expansion, request, found)
+    return _settle(expansion, request)
 
 
 def make_single_plan(name: str, target: str, request: Request) -> Plan:
@@ -157,11 +157,11 @@ def make_single_plan(name: str, target: str, request: Request) -> Plan:
         exposure = read_exposure(file)
         stage = Stage(f"{name}:{exposure.base}", name, 0, exposure.base, (Input(file.name, "science", file),))
         expansion.stages[stage.id] = stage.but(exposure=exposure)
-    return _settle(expansion, request, found)
+    return _settle(expansion, request, single=True)
 
 
-def _settle(expansion: Expansion, request: Request, found: Survey) -> Plan:
-    resolver = _Resolver(request, expansion)
+def _settle(expansion: Expansion, request: Request, single: bool = False) -> Plan:
+    resolver = _Resolver(request, expansion, single)
     stages: dict[str, Stage] = {}
     for stage in expansion.stages.values():
         stages[stage.id] = resolver.resolve(stage, stages)
@@ -192,8 +192,9 @@ def _filtered(stages: dict[str, Stage], filters: Filters) -> dict[str, Stage]:
 
 
 class _Resolver:
-    def __init__(self, request: Request, expansion: Expansion) -> None:
+    def __init__(self, request: Request, expansion: Expansion, single: bool) -> None:
         self.request = request
+        self.single = single
         self.expansion = expansion
         self.problems: list[CalserviceError] = []
         self.notes: list[str] = []
@@ -275,6 +276,7 @@ class _Resolver:
         self.known |= set(schemas.dotted())
         named, faults = named_files(settings, schemas)
         self.problems += faults
+        self.problems += settle_folders(settings, self.request.output, self.single)
         return settings, named
 
     def _crds_layers(self, stage: Stage) -> list[Layer]:

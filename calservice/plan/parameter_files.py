@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from calservice.engines import official
 from calservice.model.errors import ParameterError
+from calservice.model.modes import PIPELINE_CLASSES
+from calservice.plan.engines import native_steps
+from calservice.plan.explain import Effective
 from calservice.plan.parameters import Layer
+from calservice.products.store import Store
+from calservice.recipes import RECIPES
 
-__all__ = ["ParameterFile", "layer_from_file", "read_parameters"]
+__all__ = ["ParameterFile", "layer_from_file", "read_parameters", "write_parameters"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,62 @@ def layer_from_file(path: str) -> Layer:
                 return Layer(f"parameter file {path}", read.values, pipeline=alias)
             return Layer(f"parameter file {path}", read.values, step=alias)
     raise ParameterError(f"{path}: no pipeline or step has the class {read.class_name}")
+
+
+def write_parameters(path: str, alias: str, rows: Sequence[Effective]) -> None:
+    """Write effective parameters to an ASDF file, as ``strun --save-parameters`` does: both can read it.
+
+    Overrides of references that nobody set are left out.
+
+    Parameters
+    ----------
+    path : str
+        The file; it is written whole or not at all.
+    alias : str
+        The pipeline or step.
+    rows : sequence of Effective
+        Its parameters, as `calservice.plan.explain.effective` returns them.
+
+    Raises
+    ------
+    OutputError
+        Where it cannot be written.
+    """
+    import asdf
+
+    told = [row for row in rows if not (row.name.startswith("override_") and row.value is None)]
+    names = dict.fromkeys(row.step for row in told if row.step)
+    classes = _class_paths(alias)
+    tree: dict[str, Any] = _part(classes[""], alias, told, "")
+    if names:
+        tree["steps"] = [_part(classes[name], name, told, name) for name in names]
+    tree["meta"] = dict.fromkeys(_META, "<SPECIFY>") | {
+        "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S"),
+        "description": f"Parameters for calibration step {classes['']}",
+        "instrument": {"name": "<SPECIFY>"},
+    }
+    buffer = BytesIO()
+    asdf.AsdfFile(tree).write_to(buffer)
+    where = Path(path).absolute()
+    Store(where.parent).write(buffer.getvalue(), where.name)
+
+
+_META = ("author", "origin", "pedigree", "reftype", "telescope", "useafter")
+
+
+def _part(class_path: str, name: str, rows: Sequence[Effective], step: str) -> dict[str, Any]:
+    return {"class": class_path, "name": name, "parameters": {row.name: row.value for row in rows if row.step == step}}
+
+
+def _class_paths(alias: str) -> dict[str, str]:
+    """Return the official class of a pipeline or step (empty name), and of its steps by name."""
+    if official.available():
+        catalog = official.catalog()
+        return {"": catalog[alias].path} | {n: catalog[a].path for n, a in catalog[alias].steps.items()}
+    native = {name: step.official for name, step in native_steps().items()}
+    own = {path: f"jwst.pipeline.{name}" for name, path in PIPELINE_CLASSES.items()}
+    recipe = {step: native.get(step, step) for r in RECIPES if r.pipeline == alias for step in r.steps}
+    return {"": native.get(alias) or own[alias]} | recipe
 
 
 def _asdf(path: str) -> Any:
@@ -111,6 +174,4 @@ def _alias(class_path: str) -> str:
         for alias, entry in official.catalog().entries.items():
             if entry.class_name == wanted:
                 return alias
-    from calservice.plan.engines import native_steps
-
     return next((a for a, s in native_steps().items() if s.official.endswith(f".{wanted}")), "")

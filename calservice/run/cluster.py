@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ _GRACE = 3.0
 _START = "Start one with: dask scheduler; dask worker ADDRESS"
 _WINDOW = 4
 """Tasks submitted ahead, for each thread of the cluster."""
+_LOOK = 0.05
+"""Seconds between two looks at whether a job that can be stopped goes on."""
 
 
 @contextmanager
@@ -107,7 +110,9 @@ def local_cluster(workers: int, dashboard: bool) -> Iterator[Any]:
         yield client
 
 
-def run_on_cluster(plan: Plan, job: Job, client: Any, *, watch: Watcher | None = None) -> list[Outcome]:
+def run_on_cluster(
+    plan: Plan, job: Job, client: Any, *, watch: Watcher | None = None, stop: threading.Event | None = None
+) -> list[Outcome]:
     """Run the tasks of a plan on a Dask cluster.
 
     Tasks are submitted in a window that moves on as they end, so that a job of thousands stays light on the
@@ -124,6 +129,9 @@ def run_on_cluster(plan: Plan, job: Job, client: Any, *, watch: Watcher | None =
         Connected.
     watch : callable, optional
         Told when a task is submitted and ends.
+    stop : threading.Event, optional
+        Once it is set, the tasks are given up - workers kill what runs, unless another job waits for it too - and
+        stages of tasks that had not ended have no outcome.
 
     Raises
     ------
@@ -137,7 +145,7 @@ def run_on_cluster(plan: Plan, job: Job, client: Any, *, watch: Watcher | None =
     waiting = {t.id: {home[s] for s in t.sources if s in home} for t in plan.tasks}
     tasks = {task.id: task for task in plan.tasks}
     ended: dict[str, tuple[Outcome, ...]] = {}
-    futures: dict[str, str] = {}
+    futures: dict[Any, str] = {}
     outcomes: list[Outcome] = []
     done = as_completed(loop=client.loop)
     window = max(8, _WINDOW * sum(client.nthreads().values()))
@@ -149,16 +157,16 @@ def run_on_cluster(plan: Plan, job: Job, client: Any, *, watch: Watcher | None =
             future = client.submit(
                 _on_worker, tasks[name], job, *needs, key=task_key(tasks[name], job), retries=_RETRIES, pure=False
             )
-            futures[future.key] = name
+            futures[future] = name
             done.add(future)
             if watch:
                 watch(tasks[name], "started", ())
 
     submit()
     try:
-        while futures:
+        while futures and _await_one(done, stop):
             future = next(done)
-            name = futures.pop(future.key)
+            name = futures.pop(future)
             ended[name] = _result(future, tasks[name])
             outcomes += ended[name]
             future.release()
@@ -170,7 +178,16 @@ def run_on_cluster(plan: Plan, job: Job, client: Any, *, watch: Watcher | None =
             f"{shown(client.scheduler.address if client.scheduler else '')}: the scheduler went away in mid-job "
             f"({type(fault).__name__}). What is finished stands; submit the same job again to go on."
         ) from None
+    for future in futures:
+        future.release()
     return outcomes
+
+
+def _await_one(done: Any, stop: threading.Event | None) -> bool:
+    """Wait until a future has ended, or none is left that could; False once the job is to stop."""
+    while stop is not None and not stop.is_set() and not done.has_ready() and not done.is_empty():
+        stop.wait(_LOOK)
+    return stop is None or not stop.is_set()
 
 
 def _on_worker(task: Task, job: Job, *upstream: Sequence[Outcome]) -> tuple[Outcome, ...]:

@@ -22,7 +22,14 @@ Watcher = Callable[[Task, str, tuple[Outcome, ...]], None]
 _RETRIES = 2
 
 
-def run_local(plan: Plan, job: Job, *, workers: int | None = None, watch: Watcher | None = None) -> list[Outcome]:
+def run_local(
+    plan: Plan,
+    job: Job,
+    *,
+    workers: int | None = None,
+    watch: Watcher | None = None,
+    stop: threading.Event | None = None,
+) -> list[Outcome]:
     """Run the tasks of a plan on this machine.
 
     Parameters
@@ -35,11 +42,13 @@ def run_local(plan: Plan, job: Job, *, workers: int | None = None, watch: Watche
         Tasks at a time; by default as many as cores and memory allow.
     watch : callable, optional
         Told when a task starts and ends.
+    stop : threading.Event, optional
+        Once it is set, what runs is killed and nothing more is started.
 
     Returns
     -------
     list of Outcome
-        One for each stage of the tasks, in order of completion.
+        One for each stage of the tasks, in order of completion; none for stages of tasks that were stopped.
     """
     home = {stage.id: task.id for task in plan.tasks for stage in task.stages}
     waiting = {task.id: {home[s] for s in task.sources if s in home} for task in plan.tasks}
@@ -47,7 +56,8 @@ def run_local(plan: Plan, job: Job, *, workers: int | None = None, watch: Watche
     ended: dict[str, tuple[Outcome, ...]] = {}
     running: dict[Future[tuple[Outcome, ...]], str] = {}
     outcomes: list[Outcome] = []
-    with _pool(workers or workers_that_fit(plan.tasks)) as (pool, stop):
+    stop = stop or threading.Event()
+    with _pool(workers or workers_that_fit(plan.tasks), stop) as pool:
 
         def start(ready: Iterable[str]) -> None:
             for name in ready:
@@ -63,17 +73,17 @@ def run_local(plan: Plan, job: Job, *, workers: int | None = None, watch: Watche
                 outcomes += ended[name]
                 if watch:
                     watch(tasks[name], "ended", ended[name])
-            start([n for n, needs in waiting.items() if needs <= ended.keys()])
+            if not stop.is_set():
+                start([n for n, needs in waiting.items() if needs <= ended.keys()])
     return outcomes
 
 
 @contextmanager
-def _pool(workers: int) -> Iterator[tuple[ThreadPoolExecutor, threading.Event]]:
-    """Give threads, and an event that is set when they should stop: Ctrl-C does not wait for stages to end."""
-    stop = threading.Event()
+def _pool(workers: int, stop: threading.Event) -> Iterator[ThreadPoolExecutor]:
+    """Give threads, and tell them to stop when something is raised: Ctrl-C does not wait for stages to end."""
     with ThreadPoolExecutor(workers) as pool:
         try:
-            yield pool, stop
+            yield pool
         except BaseException:
             stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
@@ -83,13 +93,17 @@ def _pool(workers: int) -> Iterator[tuple[ThreadPoolExecutor, threading.Event]]:
 def _attempt(
     task: Task, job: Job, upstream: list[tuple[Outcome, ...]], watch: Watcher | None, stop: threading.Event
 ) -> tuple[Outcome, ...]:
+    if stop.is_set():
+        return ()
     if watch:
         watch(task, "started", ())
     for attempt in range(_RETRIES + 1):
         try:
             return run_task(task, job, *upstream, stopped=stop.is_set)
         except CalserviceError as fault:
-            if not fault.retry or attempt == _RETRIES or stop.is_set():
+            if fault.retry and stop.is_set():
+                return ()
+            if not fault.retry or attempt == _RETRIES:
                 return tuple(Outcome(s.id, "FAILED", str(fault), error=type(fault).__name__) for s in task.stages)
     raise AssertionError("unreachable")
 

@@ -12,13 +12,14 @@ from typing import Any
 from calservice.engines import execute, official
 from calservice.model import modes
 from calservice.model.errors import NoScienceData
-from calservice.model.names import base_and_suffix
+from calservice.model.names import output_name
 from calservice.model.outcome import StepOutcome
 from calservice.model.plan import Stage
 from calservice.model.step import ReferenceNeed, Step
 from calservice.recipes import recipe_for
-from calservice.run import models
+from calservice.run import logs, models
 from calservice.run.blocks import BoundStep, run_fused
+from calservice.run.hooks import run_hooks
 from calservice.run.records import recorded
 from calservice.steps.registry import NATIVE
 
@@ -69,44 +70,58 @@ class _Runner:
         self.threads = threads
         self.records = records
         self.info = stage.exposure.info
-        self.base = base_and_suffix(stage.parameters.get("output_file") or primary.name)[0]
         self.paths = {use.reftype: use for use in stage.references}
         self.statuses: list[StepOutcome] = []
-        self.result: Any = models.ramp_class(self.info.exp_type, self.info.num_superstripe)(str(primary))
+        self.result: Any = None
         self.integrations: Any = None
         self._pipeline: Any = None
 
     def run(self) -> tuple[StepOutcome, ...]:
-        self._mark_skipped()
-        for native, group in groupby(self.stage.engines, key=lambda a: self.stage.engines[a] == "native"):
+        self._open()
+        steps = self._all_steps()
+        for native, group in groupby(steps, key=lambda alias: self.stage.engines.get(alias) != "jwst"):
             aliases = tuple(group)
             for batch in self._batches(aliases) if native else [(alias,) for alias in aliases]:
                 if batch[0] == "ramp_fit" and self.stage.parameters.get("save_calibrated_ramp"):
-                    self._write(self.result, "ramp")
+                    self._finish(self.result)
+                    self._write(self.result, "ramp", self.stage.parameters)
+                logs.place.enter("+".join(alias for alias in batch if alias in self.stage.engines))
                 if native:
                     self._run_native(batch)
                 else:
                     self._run_official(batch[0])
-        self._save()
-        order = {alias: n for n, alias in enumerate(self._all_steps())}
-        return tuple(sorted(self.statuses, key=lambda s: order.get(s.alias, len(order))))
+        logs.place.enter("")
+        self._close()
+        return tuple(sorted(self.statuses, key=lambda status: steps.index(status.alias)))
 
     def _all_steps(self) -> tuple[str, ...]:
+        """Return the steps in order, those that are off as well."""
         recipe = recipe_for(self.stage.pipeline, self.info.instrument)
-        return recipe.steps if recipe else tuple(self.stage.engines)
+        again = self.primary.name.endswith("_ramp.fits")  # what earlier steps did stands in its header
+        return tuple(self.stage.engines) if recipe is None or again else recipe.steps
 
-    def _mark_skipped(self) -> None:
-        for alias in self._all_steps():
-            if alias not in self.stage.engines and not self.primary.name.endswith("_ramp.fits"):
-                self._set_status(alias, "SKIPPED", "off", None)
+    def _open(self) -> None:
+        """Open the exposure; hooks before a pipeline get its path, and may return it open."""
+        given: Any = str(self.primary)
+        if self.stage.pipeline in modes.PIPELINES:
+            given = self._hooked("pre_hooks", self.stage.parameters, given, self.stage.pipeline)
+        kind = models.ramp_class(self.info.exp_type, self.info.num_superstripe)
+        self.result = given if type(given) is kind else kind(given)
+
+    def _hooked(self, when: str, values: Mapping[str, Any], given: Any, name: str) -> Any:
+        owner = _official_name(self.stage.pipeline)
+        full = owner if name == self.stage.pipeline else f"{owner}.{name}"
+        return run_hooks(values.get(when) or (), given, full, self.stage.pipeline, self.out)
 
     # -- native steps
 
     def _run_native(self, aliases: tuple[str, ...]) -> None:
+        """Run native steps over blocks as one; those among them that are off are only noted."""
         begun = time.monotonic()
+        self.result = self._hooked("pre_hooks", self._parameters(aliases[0]), self.result, aliases[0])
         bound: list[BoundStep] = []
         for alias in aliases:
-            ready = self._bind(NATIVE[alias])
+            ready = self._bind(NATIVE[alias]) if alias in self.stage.engines else None
             if ready is not None:
                 bound.append(ready)
         if bound:
@@ -115,25 +130,35 @@ class _Runner:
             made = run_fused(bound, source, self.info, threads=self.threads)
             self.result, integrations = models.put_results(self.result, made)
             self.integrations = self.integrations if integrations is None else integrations
-        seconds = round(time.monotonic() - begun, 3)
+            names = "+".join(b.step.alias for b in bound)
+            log.info("native %s: %.2f s on %d threads", names, time.monotonic() - begun, self.threads)
+        seconds = round(time.monotonic() - begun, 3) if len(bound) == 1 else None
         for one in bound:
-            share = seconds if len(bound) == 1 else None
-            self._set_status(one.step.alias, "COMPLETE", "native", share)
-        names = "+".join(b.step.alias for b in bound)
-        if bound:
-            log.info("native %s: %.2f s on %d threads", names, seconds, self.threads)
-        if self._saves(aliases[-1]):
-            self._save_step(NATIVE[aliases[-1]])
+            self._set_status(one.step.alias, "COMPLETE", "native", seconds)
+        for alias in aliases:
+            if alias not in self.stage.engines:
+                self._set_status(alias, "SKIPPED", "off", None)
+        self._after(aliases[-1])
+
+    def _after(self, alias: str) -> None:
+        """Do what follows a native step: hooks, and saving its result."""
+        values = self._parameters(alias)
+        given = self.result if self.integrations is None else (self.result, self.integrations)
+        got = self._hooked("post_hooks", values, given, alias)
+        self.result, self.integrations = got if isinstance(got, tuple) else (got, self.integrations)
+        if self._saves(alias):
+            self._save_step(NATIVE[alias])
 
     def _batches(self, aliases: Sequence[str]) -> Iterator[tuple[str, ...]]:
         """Part consecutive native steps where the arrays must be seen in between: they are fused otherwise."""
         current: list[str] = []
         for alias in aliases:
-            if alias == "ramp_fit" and current and self.stage.parameters.get("save_calibrated_ramp"):
+            ramp = alias == "ramp_fit" and self.stage.parameters.get("save_calibrated_ramp")
+            if current and (ramp or self._parameters(alias).get("pre_hooks")):
                 yield tuple(current)
                 current = []
             current.append(alias)
-            if self._saves(alias):
+            if self._saves(alias) or self._parameters(alias).get("post_hooks"):
                 yield tuple(current)
                 current = []
         if current:
@@ -189,6 +214,10 @@ class _Runner:
             self._pipeline = execute.pipeline_instance(path, self.primary, self.stage.parameters, self.out)
             self._pipeline._log_records = self.records
             self._pipeline.output_file = self.stage.parameters.get("output_file")
+            for alias in ("dark_current", "ramp_fit"):  # which save optional products by themselves
+                step = getattr(self._pipeline, alias, None)
+                if step is not None and step.output_dir is None:
+                    step.output_dir = str(self.out)
         return self._pipeline
 
     # -- metadata and products
@@ -217,28 +246,34 @@ class _Runner:
 
     def _save_step(self, step: Step) -> None:
         values = self._parameters(step.alias)
-        base = base_and_suffix(values.get("output_file") or self.base)[0]
-        folder = self.out / values["output_dir"] if values.get("output_dir") else self.out
-        folder.mkdir(parents=True, exist_ok=True)
-        results = [m for m in (self.result, self.integrations) if m is not None]
+        results = (self.result, self.integrations) if step.alias == "ramp_fit" else (self.result,)
+        self._finish(*results)
+        alone = step.alias == self.stage.pipeline
+        default = _official_name(step.alias).lower() if alone else step.alias
         for number, model in enumerate(results):
-            index = f"_{number}" if len(results) > 1 else ""
-            model.save(str(folder / f"{base}{index}_{step.suffix}.fits"))
+            index = (number,) if len(results) > 1 else ()
+            if model is not None:
+                self._write(model, values.get("suffix") or default, values, *index)
 
-    def _save(self) -> None:
+    def _close(self) -> None:
+        """Save the products."""
+        parameters = self.stage.parameters
         if self.stage.pipeline not in modes.PIPELINES:
-            self._finish(self.result, self.integrations)
             self._save_step(NATIVE[self.stage.pipeline])
             return
-        self._finish(self.result, self.integrations)
         if self.integrations is not None:
-            self._write(self.integrations, "rateints")
-        if self.stage.pipeline == modes.DARK:
-            self._write(self.result, "dark")
-        else:
-            self._write(self.result, "rate" if self.integrations is not None else "ramp")
+            self._finish(self.integrations)
+            self._write(self.integrations, "rateints", parameters)
+        self.result = self._hooked("post_hooks", parameters, self.result, self.stage.pipeline)
+        self._finish(self.result)
+        fitted = self.integrations is not None
+        suffix = "rate" if fitted else "ramp"
+        if self.stage.pipeline == modes.DARK:  # the others overrule what they are told
+            suffix = parameters.get("suffix") or "darkpipeline"
+        self._write(self.result, suffix, parameters)
 
     def _finish(self, *results: Any) -> None:
+        """Note in models what every product carries: version and log."""
         for model in results:
             if model is None:
                 continue
@@ -247,7 +282,21 @@ class _Runner:
                 model.cal_logs = {}
             setattr(model.cal_logs, self.stage.pipeline, list(self.records))
 
-    def _write(self, model: Any, suffix: str) -> None:
-        path = self.out / f"{self.base}_{self.stage.parameters.get('suffix') or suffix}.fits"
-        model.save(str(path))
-        log.info("saved %s", path.name)
+    def _write(self, model: Any, suffix: str, values: Mapping[str, Any], *components: object) -> None:
+        """Save a model as stpipe names it, for a step or pipeline with the given parameters."""
+        named, search = values.get("output_file"), values.get("search_output_file", True)
+        if values.get("output_use_model") or (named is None and not search):
+            named, components = model.meta.filename, ()
+        named = named or self.stage.parameters.get("output_file") or self.primary.name
+        folder = Path(values.get("output_dir") or self.out)
+        folder.mkdir(parents=True, exist_ok=True)
+        name = output_name(named, suffix, *components, ext=values.get("output_ext") or ".fits")
+        model.save(str(folder / name))
+        log.info("saved %s", name)
+
+
+def _official_name(alias: str) -> str:
+    """Return the class name of a pipeline with a recipe, or of a native step."""
+    if alias in NATIVE:
+        return NATIVE[alias].official.rpartition(".")[2]
+    return next(name for name, pipeline in modes.PIPELINE_CLASSES.items() if pipeline == alias)

@@ -11,16 +11,17 @@ import resource
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from calservice import __version__
 from calservice.engines import execute
 from calservice.engines.official import alias_of_cal_step as official_alias
 from calservice.engines.steplog import settled
+from calservice.model import modes
 from calservice.model.errors import CalserviceError, InputError, NoScienceData, StepFailed
 from calservice.model.outcome import Job, Outcome, Status, StepOutcome
 from calservice.model.plan import FORCED, Input, Stage
@@ -33,6 +34,7 @@ from calservice.products.manifest import (
     manifest_name,
 )
 from calservice.products.store import Store, checksum, parent_of, shown
+from calservice.run import logs
 
 __all__ = ["Failure", "run_stage", "versions"]
 
@@ -47,7 +49,9 @@ class Failure:
     message: str
 
 
-def run_stage(stage: Stage, job: Job, folder: Path, made: Mapping[str, str]) -> Outcome | Failure:
+def run_stage(
+    stage: Stage, job: Job, folder: Path, made: Mapping[str, str], also: Sequence[logging.Handler] = ()
+) -> Outcome | Failure:
     """Run one stage in this process. Permanent failures come back as outcomes.
 
     Parameters
@@ -60,6 +64,8 @@ def run_stage(stage: Stage, job: Job, folder: Path, made: Mapping[str, str]) -> 
         Private scratch folder; products are left in ``folder/out`` for later stages of the same task.
     made : mapping of str to str
         Local paths of products that earlier stages of the task made, by file name.
+    also : sequence of Handler
+        Where log records go, beside the log of the stage.
     """
     begun = time.monotonic()
     started = datetime.now(UTC).isoformat(timespec="seconds")
@@ -72,12 +78,16 @@ def run_stage(stage: Stage, job: Job, folder: Path, made: Mapping[str, str]) -> 
         store = Store(job.output)
         if (kept := _made_already(stage, store)) is not None:
             return replace(outcome, status="KEPT", message="made meanwhile", products=kept, log="")
-        with _logged(log_path):
+        with logs.logged(log_path, _place(stage, job), job.log_level, _shown(job, folder, also)):
             log.info("%s of %s, job %s, on %s", stage.pipeline, stage.product, job.id, platform.node())
             primary, inputs = _gather(stage, store, folder / "in", made)
+            inner, folders = _redirected(stage, out)
             with _beside(primary, out):
-                steps = _calibrate(stage, job, primary, out)
-            products = _products(out)
+                steps = _calibrate(inner, job, primary, out)
+            files = _files(out, folders)
+            products = _products(files)
+            if not products and stage.pipeline in (modes.DETECTOR1, "ramp_fit"):
+                raise NoScienceData("no product was made: no pixel of this exposure can be fitted")
             if not products:
                 raise StepFailed("no product was made")
             log.info("made %s", ", ".join(p.name for p in products))
@@ -86,11 +96,11 @@ def run_stage(stage: Stage, job: Job, folder: Path, made: Mapping[str, str]) -> 
             return Failure(str(fault))
         status: Status = "NO_SCIENCE" if isinstance(fault, NoScienceData) else "FAILED"
         outcome = replace(outcome, status=status, message=str(fault), error=type(fault).__name__)
-        _note_failure(log_path, fault)
+        _note_failure(log_path, fault, job)
         return _publish_log(store, log_path, _measured(outcome, begun))
     except Exception as fault:  # noqa: BLE001 - a defect of ours must not take the worker with it
         outcome = replace(outcome, message=f"internal error: {type(fault).__name__}: {fault}", error="InternalError")
-        _note_failure(log_path, fault)
+        _note_failure(log_path, fault, job)
         return _publish_log(store, log_path, _measured(outcome, begun))
 
     outcome = _measured(
@@ -98,7 +108,7 @@ def run_stage(stage: Stage, job: Job, folder: Path, made: Mapping[str, str]) -> 
     )
     manifest = _manifest(stage, job, outcome, started, inputs, products)
     try:
-        _publish(store, stage, out, log_path, manifest)
+        _publish(store, stage, files, log_path, manifest)
     except CalserviceError as fault:
         if fault.retry:
             return Failure(str(fault))
@@ -146,7 +156,7 @@ def _calibrate(stage: Stage, job: Job, primary: Path, out: Path) -> tuple[StepOu
         from calservice.run import recipe
 
         return recipe.run(stage, primary, out, threads=job.threads)
-    seconds = execute.call(_official_paths()[stage.pipeline], primary, stage.parameters, out)
+    seconds = execute.call(_official_paths()[stage.pipeline], primary, stage.parameters, out, logs.place.enter)
     return settled(stage.engines, seconds, _recorded_steps(out))
 
 
@@ -208,9 +218,33 @@ def _bring(item: Input, store: Store, folder: Path, made: Mapping[str, str]) -> 
 # -- products
 
 
-def _products(out: Path) -> tuple[Product, ...]:
-    files = sorted(p for p in out.rglob("*") if p.is_file() and not p.name.startswith("."))
-    return tuple(Product(name=p.relative_to(out).as_posix(), size=p.stat().st_size, sha256=checksum(p)) for p in files)
+def _redirected(stage: Stage, out: Path) -> tuple[Stage, dict[str, str]]:
+    """Have steps with a folder of their own write below ``out``; return also what those folders stand for.
+
+    The folder of the pipeline itself is where its products are published.
+    """
+    steps = {name: dict(values) for name, values in stage.parameters.get("steps", {}).items()}
+    folders: dict[str, str] = {}
+    for values in steps.values():
+        if values.get("output_dir"):
+            inside = f".folder-{len(folders)}"
+            folders[inside] = values["output_dir"]
+            values["output_dir"] = str(out / inside)
+    own = {name: value for name, value in stage.parameters.items() if name not in ("output_dir", "steps")}
+    return stage.but(parameters={**own, "steps": steps} if steps else own), folders
+
+
+def _files(out: Path, folders: Mapping[str, str]) -> dict[str, Path]:
+    """Return what was made, by the names under which it is to be published."""
+    found = {}
+    for path in sorted(p for p in out.rglob("*") if p.is_file() and not p.name.startswith(".")):
+        first, *rest = path.relative_to(out).parts
+        found[PurePosixPath(folders.get(first, first), *rest).as_posix()] = path
+    return found
+
+
+def _products(files: Mapping[str, Path]) -> tuple[Product, ...]:
+    return tuple(Product(name=n, size=p.stat().st_size, sha256=checksum(p)) for n, p in sorted(files.items()))
 
 
 def _recorded_steps(out: Path) -> dict[str, set[str]]:
@@ -262,13 +296,13 @@ def _manifest(
     )
 
 
-def _publish(store: Store, stage: Stage, out: Path, log_path: Path, manifest: Manifest) -> None:
+def _publish(store: Store, stage: Stage, files: Mapping[str, Path], log_path: Path, manifest: Manifest) -> None:
     """Publish products, then the log, then the manifest; retire products of an earlier run that are no more."""
     name = manifest_name(stage.label)
     earlier = Manifest.load(store.read(name)) if store.stat(name) is not None else None
     if earlier is not None:
         store.remove(name)  # from here on the old manifest would vouch for files that are being replaced
-    stamps = {product.name: store.publish(out / product.name, product.name).stamp for product in manifest.products}
+    stamps = {product.name: store.publish(files[product.name], product.name).stamp for product in manifest.products}
     store.publish(log_path, log_path.name)
     published = tuple(product.model_copy(update={"stamp": stamps[product.name]}) for product in manifest.products)
     store.write(manifest.model_copy(update={"products": published}).dump(), name)
@@ -288,24 +322,19 @@ def _publish_log(store: Store | None, log_path: Path, outcome: Outcome) -> Outco
 # -- surroundings
 
 
-@contextlib.contextmanager
-def _logged(path: Path) -> Iterator[None]:
-    """Send the records of this run to a file."""
-    handler = logging.FileHandler(path, "w", "utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s - %(name)s - %(levelname)s - %(message)s"))
-    root = logging.getLogger()
-    root.addHandler(handler)
-    root.setLevel(logging.INFO)
-    logging.captureWarnings(True)
-    crds_logger = logging.getLogger("CRDS")
-    for console in list(crds_logger.handlers):
-        crds_logger.removeHandler(console)
-    crds_logger.propagate = True
-    try:
-        yield
-    finally:
-        root.removeHandler(handler)
-        handler.close()
+def _place(stage: Stage, job: Job) -> logs.Place:
+    exposure = stage.product if stage.association is None else ""
+    return logs.Place("" if job.id == "run" else job.id, stage.asn_filename.removesuffix(".json"), exposure)
+
+
+def _shown(job: Job, folder: Path, also: Sequence[logging.Handler]) -> list[logging.Handler]:
+    """Return where records go beside the log of the stage: what the user sees is a file that the worker follows."""
+    if job.show_level is None:
+        return [*also]
+    handler = logging.FileHandler(folder / logs.Tail.NAME, "a", "utf-8")
+    handler.setLevel(job.show_level)
+    handler.setFormatter(logs.layout())
+    return [*also, handler]
 
 
 @contextlib.contextmanager
@@ -321,9 +350,19 @@ def _beside(primary: Path, out: Path) -> Iterator[None]:
         os.chdir(before)
 
 
-def _note_failure(path: Path, fault: BaseException) -> None:
+def _note_failure(path: Path, fault: BaseException, job: Job) -> None:
     with open(path, "a", encoding="utf-8") as file:
         file.write("".join(traceback.format_exception(fault)))
+    if job.debug:
+        import pdb
+
+        pdb.post_mortem(_innermost(fault).__traceback__)
+
+
+def _innermost(fault: BaseException) -> BaseException:
+    while fault.__cause__ is not None:
+        fault = fault.__cause__
+    return fault
 
 
 def _measured(outcome: Outcome, begun: float) -> Outcome:

@@ -15,6 +15,7 @@ from calservice.model.errors import EngineError, TransientError
 from calservice.model.outcome import Job, Outcome
 from calservice.model.plan import Stage, Task
 from calservice.run import isolate
+from calservice.run.logs import Tail
 from calservice.run.stage import Failure, run_stage
 
 __all__ = ["run_task", "task_key"]
@@ -24,7 +25,11 @@ _LOCK = "lock"
 
 
 def run_task(
-    task: Task, job: Job, *upstream: Sequence[Outcome], stopped: Callable[[], bool] | None = None
+    task: Task,
+    job: Job,
+    *upstream: Sequence[Outcome],
+    stopped: Callable[[], bool] | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> tuple[Outcome, ...]:
     """Run the stages of a task.
 
@@ -38,6 +43,8 @@ def run_task(
         Outcomes of the tasks it depends on; where one it needs is not good, its stages are BLOCKED.
     stopped : callable, optional
         Asked now and then; once it says yes, the stage that runs is killed.
+    tell : callable, optional
+        Told log records of ``job.show_level`` and above while stages run, as lines of text.
 
     Returns
     -------
@@ -53,15 +60,29 @@ def run_task(
     made: dict[str, str] = {}
     outcomes: list[Outcome] = []
     with _scratch(job.scratch) as folder:
+        tail = None if tell is None else Tail(folder, tell)
+        asked = stopped if tail is None else _followed(stopped, tail)
         for number, stage in enumerate(task.stages):
             blocked = _blocked(stage, bad)
-            outcome = blocked or _run_isolated(stage, job, folder / str(number), made, stopped)
+            outcome = blocked or _run_isolated(stage, job, folder / str(number), made, asked)
+            if tail is not None:
+                tail.look()
             outcomes.append(outcome)
             if outcome.status == "COMPLETE":
                 made |= {name: str(folder / str(number) / "out" / name) for name in outcome.products}
             elif not outcome.good:
                 bad[stage.id] = outcome
     return tuple(outcomes)
+
+
+def _followed(stopped: Callable[[], bool] | None, tail: Tail) -> Callable[[], bool]:
+    """Have log records passed on whenever it is asked whether to stop."""
+
+    def asked() -> bool:
+        tail.look()
+        return stopped is not None and stopped()
+
+    return asked
 
 
 def _run_isolated(

@@ -235,7 +235,6 @@ STEP = Step(
     supports=_supports,
     prepare=_prepare,
     cal_step="dark_sub",
-    suffix="dark_current",
     official="jwst.dark_current.DarkCurrentStep",
 )
 """The step."""

@@ -95,7 +95,6 @@ STEP = Step(
     supports=_supports,
     prepare=_prepare,
     cal_step="dq_init",
-    suffix="dq_init",
     official="jwst.dq_init.DQInitStep",
 )
 """The step."""

@@ -100,7 +100,6 @@ STEP = Step(
     reach=lambda params, info: Reach(frozenset(("group",))),
     supports=_supports,
     cal_step="linearity",
-    suffix="linearity",
     official="jwst.linearity.LinearityStep",
 )
 """The step."""

@@ -206,7 +206,6 @@ STEP = Step(
     ),
     supports=_supports,
     cal_step="ramp_fit",
-    suffix="ramp_fit",
     official="jwst.ramp_fitting.RampFitStep",
 )
 """The step."""

@@ -177,7 +177,6 @@ STEP = Step(
     reach=_reach,
     supports=_supports,
     cal_step="saturation",
-    suffix="saturation",
     official="jwst.saturation.SaturationStep",
 )
 """The step."""

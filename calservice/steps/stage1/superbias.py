@@ -67,7 +67,6 @@ STEP = Step(
     reach=lambda params, info: Reach(),
     supports=_supports,
     cal_step="superbias",
-    suffix="superbias",
     official="jwst.superbias.SuperBiasStep",
 )
 """The step."""
