@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from calservice import __version__
-from calservice.cli import jobs, run, tools
+from calservice.cli import jobs, pages, run, tools
 from calservice.model.errors import CalserviceError, Problems
 
 __all__ = ["main"]
@@ -59,5 +59,15 @@ def main() -> None:
     """
 
 
-for command in (jobs.plan, jobs.submit, jobs.batch, run.run, tools.compare, tools.steps, tools.simulate, tools.demo):
+for command in (
+    jobs.plan,
+    jobs.submit,
+    jobs.batch,
+    run.run,
+    tools.compare,
+    tools.steps,
+    tools.simulate,
+    tools.demo,
+    pages.completion,
+):
     main.add_command(command)

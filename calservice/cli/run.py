@@ -8,12 +8,24 @@ from typing import Any
 import click
 
 from calservice.cli import options as opt
+from calservice.cli.pages import CRDS_ENVIRONMENT, RunPage, complete_word
 
 _LOG = ("verbose", "log_level", "log_file", "log_stream", "logcfg")
 
 
-@click.command(context_settings={**opt.EXTRA, "help_option_names": []})
-@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="PIPELINE|STEP|CLASS|FILE INPUT [--NAME=VALUE]...")
+@click.command(
+    cls=RunPage,
+    context_settings={**opt.EXTRA, "help_option_names": []},
+    environment={**CRDS_ENVIRONMENT, "STPIPE_DISABLE_CRDS_STEPPARS": "true: as --disable-crds-steppars."},
+    exit_status={"0": "Done.", "1": "An error.", "64": "No science data on this detector."},
+)
+@click.argument(
+    "words",
+    nargs=-1,
+    type=click.UNPROCESSED,
+    metavar="PIPELINE|STEP|CLASS|FILE INPUT [--NAME=VALUE]...",
+    shell_complete=complete_word,
+)
 @opt.engine
 @opt.context
 @opt.param_files
@@ -34,7 +46,6 @@ def run(ctx: click.Context, /, words: tuple[str, ...], help_wanted: bool, explai
 
     A pipeline or step is named by its alias, its class or a parameter file (ASDF or YAML); `calservice run NAME -h`
     lists its parameters. Values take precedence in this order: command line, parameter file, CRDS, default.
-    Exit status: 0 done, 1 an error, 64 no science data.
 
     \b
     Examples:

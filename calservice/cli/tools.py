@@ -8,9 +8,10 @@ from typing import Any
 import click
 
 from calservice.cli import options as opt
+from calservice.cli.pages import Page
 
 
-@click.command()
+@click.command(cls=Page)
 @click.option("--json", "as_json", is_flag=True, help="As JSON")
 def steps(as_json: bool) -> None:
     """List pipelines and steps, and which engine runs each."""
@@ -19,7 +20,7 @@ def steps(as_json: bool) -> None:
     click.echo(describe.list_steps(as_json), nl=False)
 
 
-@click.command()
+@click.command(cls=Page, exit_status={"0": "The same.", "1": "Different, or not comparable."})
 @click.argument("a", metavar="A")
 @click.argument("b", metavar="B")
 @click.option("--rtol", type=click.FloatRange(min=0), default=1e-5, show_default=True, help="Relative tolerance")
@@ -36,7 +37,7 @@ def compare(a: str, b: str, everything: bool, as_json: bool, **options: Any) -> 
     """Compare two products, or two folders of products, as the official regression tests do.
 
     Numbers agree within --rtol (relative to B) and --atol, data quality bit for bit, WCSs by what they do. DATE,
-    CAL_VER, CAL_VCS, CRDS_VER and CRDS_CTX may differ. Exit status 0: the same; 1: different, or not comparable.
+    CAL_VER, CAL_VCS, CRDS_VER and CRDS_CTX may differ.
 
     \b
     Examples:
@@ -58,7 +59,7 @@ def compare(a: str, b: str, everything: bool, as_json: bool, **options: Any) -> 
     sys.exit(0 if found.same else 1)
 
 
-@click.command()
+@click.command(cls=Page)
 @click.argument("folder", type=click.Path(file_okay=False), required=False)
 @click.option("--mode", "modes", multiple=True, help="What to simulate (repeatable) [default: all]")
 @click.option("--exposures", type=click.IntRange(1, 64), default=4, show_default=True, help="Dithers of each mode")
@@ -95,7 +96,7 @@ def simulate(folder: str | None, modes: tuple[str, ...], empty_context: str | No
     click.echo(f"calservice batch {made.data} --output {made.folder / 'products'}")
 
 
-@click.command()
+@click.command(cls=Page)
 @click.argument("folder", type=click.Path(file_okay=False), default="demo-output")
 @click.option("--exposures", type=click.IntRange(2, 64), default=4, show_default=True, help="Dithers of each mode")
 @click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Dask workers")
