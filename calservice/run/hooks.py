@@ -23,7 +23,7 @@ def run_hooks(hooks: Sequence[Any], given: Any, name: str, alias: str, folder: P
     given : object
         What the first one gets: a datamodel, a tuple of them, or the path of the input of a pipeline.
     name : str
-        Name of the step, or pipeline, that the hooks belong to.
+        Name of the step, or pipeline, that the hooks belong to, as stpipe qualifies it.
     alias : str
         Alias under which the log of the run is kept.
     folder : Path
@@ -41,7 +41,7 @@ def run_hooks(hooks: Sequence[Any], given: Any, name: str, alias: str, folder: P
     """
     if not hooks:
         return given
-    host = _host_class()(f"{name} hooks", pre_hooks=list(hooks), output_dir=str(folder))
+    host = _host_class()(name, pre_hooks=list(hooks), output_dir=str(folder))
     host.class_alias = alias
     return host.run(given)
 

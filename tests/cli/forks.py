@@ -1,7 +1,7 @@
-"""Runs command lines of ``strun`` and ``calservice``, each in a process of its own, forked from one that has imported jwst.
+"""Runs command lines of ``strun`` and ``calservice``, each in a process forked from this one, which has imported jwst.
 
-Reads lines of JSON, ``{"program": name, "words": [...], "folder": path}``, and answers ``{"status": n}`` to each; what the
-program said is in ``said.txt`` of its folder.
+Reads lines of JSON, ``{"program": name, "words": [...], "folder": path}``, and answers ``{"status": n}`` to each; what
+the program said is in ``said.txt`` of its folder.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def child(program: str, words: list[str], folder: str) -> int:
         run(program, words)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
-    except BaseException:
+    except Exception:  # noqa: BLE001 - whatever it was, it is what the program ends with
         traceback.print_exc()
         return 1
     finally:

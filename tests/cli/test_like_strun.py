@@ -1,0 +1,229 @@
+"""The same words given to ``strun`` and to ``calservice run``: same exit status, file names, HDUs, keywords, pixels."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+import asdf
+import pytest
+from astropy.io import fits
+
+from calservice.products.compare import compare_places
+from calservice.report_compare import comparison_as_json
+from calservice.simulate import simulate
+from calservice.simulate.context import Rule, write_context
+
+pytestmark = [pytest.mark.official, pytest.mark.xdist_group("strun")]
+
+HERE = Path(__file__).parent
+OURS = (".manifest.json", ".log", "said.txt", ".pyc")
+"""How the names of files end that are no products."""
+
+HOOKS = """
+def double(model):
+    model.data = model.data * 2
+    return model
+
+def note(model):
+    model.meta.target.proposer_name = "noted"
+
+def both(results):
+    first, second = results
+    first.meta.target.catalog_name = "seen"
+    return first, second
+
+def opened(path):
+    from stdatamodels.jwst.datamodels import RampModel
+    model = RampModel(path)
+    model.meta.observation.program_number = "12345"
+    return model
+
+def nothing_there(*args):
+    from jwst.assign_wcs.util import NoDataOnDetectorError
+    raise NoDataOnDetectorError("nothing is there")
+"""
+
+LINES = {
+    # pipelines
+    "a folder": ("calwebb_detector1 raw_uncal.fits --output_dir=calibrated", 0, 2),
+    "a name": ("jwst.pipeline.Detector1Pipeline raw_uncal.fits --output_file=mine --save_calibrated_ramp true", 0, 3),
+    "steps with names and folders": (
+        "calwebb_detector1 raw_uncal.fits --output_dir=calibrated --steps.linearity.output_file=lin.fits"
+        " --steps.linearity.output_dir=lins --steps.jump.save_results=true --steps.jump.output_dir=calibrated/jumps"
+        " --steps.superbias.save_results=true --steps.superbias.suffix=bias --steps.ramp_fit.save_opt=yes",
+        0,
+        6,
+    ),
+    "skipped steps": (
+        "calwebb_detector1 raw_uncal.fits --steps.linearity.skip=True --steps.ramp_fit.skip=true --suffix=mine",
+        0,
+        1,
+    ),
+    "an override": ("calwebb_detector1 raw_uncal.fits --steps.linearity.override_linearity='my_lin.fits'", 0, 2),
+    "a parameter file, and more": ("mine.asdf raw_uncal.fits --steps.jump.rejection_threshold=6", 0, 2),
+    "without CRDS": ("calwebb_detector1 raw_uncal.fits --disable-crds-steppars --output_dir=plain", 0, 2),
+    "hooks": (
+        "calwebb_detector1 raw_uncal.fits --pre_hooks='hooks.opened,' --post_hooks='hooks.note,'"
+        " --steps.superbias.pre_hooks='hooks.note, echo {0}'"
+        " --steps.linearity.post_hooks='hooks.double,' --steps.ramp_fit.post_hooks='hooks.both,'"
+        " --steps.dark_current.save_results=1",
+        0,
+        4,
+    ),
+    "dark": ("calwebb_dark raw_uncal.fits", 0, 1),
+    "image2 of an association": ("calwebb_image2 image2_asn.json --save_bsub=true", 0, 2),
+    "image3 with the id of its association": ("calwebb_image3 image3_asn.json --steps.resample.pixfrac=0.9", 0, 4),
+    # single steps
+    "a native step": ("jwst.dq_init.DQInitStep raw_uncal.fits", 0, 1),
+    "a native step with a name, a suffix and a format": (
+        "dq_init raw_uncal.fits --output_file=mine.fits --suffix=flagged --output_ext=asdf",
+        0,
+        1,
+    ),
+    "an official step with a name": ("refpix raw_uncal.fits --output_file=mine", 0, 1),
+    "a step in a folder of inputs": ("saturation raw_uncal.fits --input_dir=folder --skip=true", 0, 1),
+    "two results and optional ones": ("ramp_fit mine_jump.fits --save_opt=true", 0, 3),
+    "an unknown suffix": ("superbias strange.name-v2.fits", 0, 1),
+    # failures
+    "no science data in a native stage": ("calwebb_detector1 raw_uncal.fits --pre_hooks='hooks.nothing_there,'", 64, 0),
+    "no science data in an official step": ("assign_wcs raw_rate.fits --pre_hooks='hooks.nothing_there,'", 64, 0),
+    "no such file": ("linearity none.fits", 1, 0),
+    "no such step": ("lineartiy raw_uncal.fits", 1, 0),
+    "no such parameter": ("linearity raw_uncal.fits --treshold=3", 1, 0),
+    "a wrong value": ("calwebb_detector1 raw_uncal.fits --steps.jump.rejection_threshold=many", 1, 0),
+    "no ramp": ("linearity raw_rate.fits", 1, 0),
+}
+
+
+@dataclass
+class Forks:
+    """The process that runs the programs."""
+
+    process: subprocess.Popen[str] = field(repr=False)
+    inputs: Path
+
+    def run(self, program: str, words: list[str], result: Path) -> tuple[int, dict[str, Path]]:
+        """Run a program on a copy of the inputs; return its status, and the files that it wrote.
+
+        The folder that it runs in is the same for all programs, since its name gets into products.
+        """
+        folder = result.parent / "work"
+        shutil.copytree(self.inputs, folder)
+        before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+        asked = {"program": program, "words": words, "folder": str(folder)}
+        self._pipe(self.process.stdin).write(json.dumps(asked) + "\n")
+        self._pipe(self.process.stdin).flush()
+        status: int = json.loads(self._pipe(self.process.stdout).readline())["status"]
+        written = [p for p in folder.rglob("*") if p.is_file() and before.get(p) != p.stat().st_mtime_ns]
+        folder.rename(result)
+        names = [path.relative_to(folder) for path in written if not path.name.endswith(OURS)]
+        return status, {name.as_posix(): result / name for name in sorted(names)}
+
+    @staticmethod
+    def _pipe(pipe: IO[str] | None) -> IO[str]:
+        assert pipe is not None
+        return pipe
+
+
+@pytest.fixture(scope="module")
+def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    """Prepare inputs and start the process; its CRDS context sets parameters, too."""
+    folder = tmp_path_factory.mktemp("program")
+    program = simulate(folder, modes=("nircam-image",), exposures=2, groups=4, integrations=2, stars=20)
+    context = _with_parameters(program.crds)
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("CRDS_", "STPIPE_"))}
+    environment |= {"CRDS_PATH": str(program.crds), "CRDS_CONTEXT": context}
+    with subprocess.Popen(
+        [sys.executable, str(HERE / "forks.py")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    ) as process:
+        yield Forks(process, _inputs(program.data, program.crds, folder, process))
+
+
+def _with_parameters(cache: Path) -> str:
+    """Write a context that selects the references of the cache, and parameters for a step and a pipeline."""
+    folder = cache / "references" / "jwst" / "nircam"
+    trees = {
+        "pars-jumpstep": ("jwst.jump.JumpStep", {"rejection_threshold": 5.0, "min_jump_to_flag_neighbors": 8.0}, {}),
+        "pars-detector1pipeline": (
+            "jwst.pipeline.Detector1Pipeline",
+            {},
+            {"jump": {"rejection_threshold": 4.5}, "ramp_fit": {"suppress_one_group": False}},
+        ),
+    }
+    for kind, (path, parameters, steps) in trees.items():
+        tree = {"class": path, "name": path.rpartition(".")[2], "parameters": parameters}
+        if steps:
+            tree["steps"] = [{"class": "", "name": name, "parameters": given} for name, given in steps.items()]
+        asdf.AsdfFile(tree).write_to(folder / f"jwst_nircam_{kind}_0001.asdf")
+    rules = [
+        Rule(
+            "nircam", path.name.split("_")[2], ("META.INSTRUMENT.NAME",), ("NIRCAM",), "2000-01-01T00:00:00", path.name
+        )
+        for path in sorted(folder.iterdir())
+        if path.is_file()
+    ]
+    return write_context(cache, rules)
+
+
+def _inputs(data: Path, cache: Path, folder: Path, process: subprocess.Popen[str]) -> Path:
+    """Lay out a folder with an exposure at several stages, associations, a parameter file, a reference and hooks."""
+    place = folder / "inputs"
+    (place / "folder").mkdir(parents=True)
+    raws = sorted(data.glob("*_uncal.fits"))
+    for name in ("raw_uncal.fits", "strange.name-v2.fits", "folder/raw_uncal.fits"):
+        shutil.copy(raws[0], place / name)
+    lines = [f"calwebb_detector1 {raw} --steps.jump.output_file=mine" for raw in map(str, raws)]
+    made = Forks(process, place)
+    for number, line in enumerate(lines):
+        status, files = made.run("strun", shlex.split(line), folder / f"rate-{number}")
+        assert status == 0
+        rate = next(path for name, path in files.items() if name.endswith("_rate.fits"))
+        shutil.copy(rate, place)
+        if number == 0:
+            shutil.copy(rate, place / "raw_rate.fits")
+            shutil.copy(files["mine_jump.fits"], place)
+        status, files = made.run("strun", ["calwebb_image2", str(rate)], folder / f"cal-{number}")
+        shutil.copy(next(path for name, path in files.items() if name.endswith("_cal.fits")), place)
+    for level in (2, 3):
+        shutil.copy(min(data.glob(f"*_image{level}_*asn.json")), place / f"image{level}_asn.json")
+    (linearity,) = (cache / "references" / "jwst" / "nircam").glob("jwst_nircam_linearity_*.fits")
+    with fits.open(linearity) as hdus:
+        hdus["COEFFS"].data[2] *= 1.5
+        hdus.writeto(place / "my_lin.fits")
+    jump = {"class": "jwst.jump.JumpStep", "name": "jump", "parameters": {"min_jump_to_flag_neighbors": 9.0}}
+    own = {"save_calibrated_ramp": False, "output_file": "told.fits"}
+    tree = {"class": "jwst.pipeline.Detector1Pipeline", "name": "mine", "parameters": own, "steps": [jump]}
+    asdf.AsdfFile(tree).write_to(place / "mine.asdf")
+    (place / "hooks.py").write_text(HOOKS)
+    return place
+
+
+@pytest.mark.parametrize(("line", "status", "number"), LINES.values(), ids=LINES.keys())
+def test_the_same_words(forks: Forks, tmp_path: Path, line: str, status: int, number: int) -> None:
+    words = shlex.split(line)
+    ended, theirs = forks.run("strun", words, tmp_path / "strun")
+    ours_ended, ours = forks.run("calservice", ["run", *words], tmp_path / "calservice")
+    said = (tmp_path / "calservice" / "said.txt").read_text()
+    assert ended == status or (ended, status) == (2, 1)  # 2: of argparse; the manual knows 1 for any error
+    assert ours_ended == status, said
+    assert sorted(ours) == sorted(theirs)
+    products = {name for name in theirs if name.endswith((".fits", ".asdf", ".ecsv"))}
+    assert len(products) >= number
+    for name in sorted(theirs):
+        found = compare_places(str(ours[name]), str(theirs[name]))
+        assert found.same, json.dumps(comparison_as_json(found), indent=1)
+    if status == 1:
+        assert "Traceback" not in said
