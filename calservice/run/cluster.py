@@ -6,7 +6,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -111,7 +111,13 @@ def local_cluster(workers: int, dashboard: bool) -> Iterator[Any]:
 
 
 def run_on_cluster(
-    plan: Plan, job: Job, client: Any, *, watch: Watcher | None = None, stop: threading.Event | None = None
+    plan: Plan,
+    job: Job,
+    client: Any,
+    *,
+    watch: Watcher | None = None,
+    stop: threading.Event | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> list[Outcome]:
     """Run the tasks of a plan on a Dask cluster.
 
@@ -132,6 +138,8 @@ def run_on_cluster(
     stop : threading.Event, optional
         Once it is set, the tasks are given up - workers kill what runs, unless another job waits for it too - and
         stages of tasks that had not ended have no outcome.
+    tell : callable, optional
+        Told log records of the workers, as lines of text, while tasks run (see ``job.show_level``).
 
     Raises
     ------
@@ -162,17 +170,18 @@ def run_on_cluster(
             if watch:
                 watch(tasks[name], "started", ())
 
-    submit()
     try:
-        while futures and _await_one(done, stop):
-            future = next(done)
-            name = futures.pop(future)
-            ended[name] = _result(future, tasks[name])
-            outcomes += ended[name]
-            future.release()
-            if watch:
-                watch(tasks[name], "ended", ended[name])
+        with _told(client, job, tell):
             submit()
+            while futures and _await_one(done, stop):
+                future = next(done)
+                name = futures.pop(future)
+                ended[name] = _result(future, tasks[name])
+                outcomes += ended[name]
+                future.release()
+                if watch:
+                    watch(tasks[name], "ended", ended[name])
+                submit()
     except (FutureCancelledError, OSError, StopIteration) as fault:
         raise SchedulerError(
             f"{shown(client.scheduler.address if client.scheduler else '')}: the scheduler went away in mid-job "
@@ -181,6 +190,34 @@ def run_on_cluster(
     for future in futures:
         future.release()
     return outcomes
+
+
+@contextmanager
+def _told(client: Any, job: Job, tell: Callable[[str], None] | None) -> Iterator[None]:
+    """Have the log records of workers told, the last ones too, for as long as it is entered."""
+    if tell is None:
+        yield
+        return
+    seen = 0
+
+    def heard(event: tuple[float, str]) -> None:
+        nonlocal seen
+        seen += 1
+        tell(event[1])
+
+    before = len(client.get_events(_topic(job)))
+    client.subscribe_topic(_topic(job), heard)
+    try:
+        yield
+        until = time.monotonic() + _GRACE
+        while seen < len(client.get_events(_topic(job))) - before and time.monotonic() < until:
+            time.sleep(_LOOK)
+    finally:
+        client.unsubscribe_topic(_topic(job))
+
+
+def _topic(job: Job) -> str:
+    return f"calservice-log-{job.id}"
 
 
 def _await_one(done: Any, stop: threading.Event | None) -> bool:
@@ -202,7 +239,10 @@ def _on_worker(task: Task, job: Job, *upstream: Sequence[Outcome]) -> tuple[Outc
         unwanted = known is None or known.state == "cancelled"
         return unwanted or worker.status in (Status.closing, Status.closed, Status.failed)
 
-    return run_task(task, job, *upstream, stopped=stopped)
+    def tell(text: str) -> None:
+        worker.log_event(_topic(job), text)
+
+    return run_task(task, job, *upstream, stopped=stopped, tell=None if job.show_level is None else tell)
 
 
 def _result(future: Any, task: Task) -> tuple[Outcome, ...]:

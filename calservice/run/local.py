@@ -29,6 +29,7 @@ def run_local(
     workers: int | None = None,
     watch: Watcher | None = None,
     stop: threading.Event | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> list[Outcome]:
     """Run the tasks of a plan on this machine.
 
@@ -44,6 +45,8 @@ def run_local(
         Told when a task starts and ends.
     stop : threading.Event, optional
         Once it is set, what runs is killed and nothing more is started.
+    tell : callable, optional
+        Told log records, as lines of text, while tasks run (see ``job.show_level``).
 
     Returns
     -------
@@ -62,7 +65,7 @@ def run_local(
         def start(ready: Iterable[str]) -> None:
             for name in ready:
                 needs = [ended[n] for n in waiting.pop(name)]
-                running[pool.submit(_attempt, tasks[name], job, needs, watch, stop)] = name
+                running[pool.submit(_attempt, tasks[name], job, needs, watch, stop, tell)] = name
 
         start([n for n, needs in waiting.items() if not needs])
         while running:
@@ -91,7 +94,12 @@ def _pool(workers: int, stop: threading.Event) -> Iterator[ThreadPoolExecutor]:
 
 
 def _attempt(
-    task: Task, job: Job, upstream: list[tuple[Outcome, ...]], watch: Watcher | None, stop: threading.Event
+    task: Task,
+    job: Job,
+    upstream: list[tuple[Outcome, ...]],
+    watch: Watcher | None,
+    stop: threading.Event,
+    tell: Callable[[str], None] | None,
 ) -> tuple[Outcome, ...]:
     if stop.is_set():
         return ()
@@ -99,7 +107,7 @@ def _attempt(
         watch(task, "started", ())
     for attempt in range(_RETRIES + 1):
         try:
-            return run_task(task, job, *upstream, stopped=stop.is_set)
+            return run_task(task, job, *upstream, stopped=stop.is_set, tell=tell)
         except CalserviceError as fault:
             if fault.retry and stop.is_set():
                 return ()
