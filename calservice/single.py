@@ -215,7 +215,7 @@ def _run_here(plan: Plan, options: Options) -> list[Outcome]:
         plan.context,
         plan.cache,
         threads=options.threads,
-        log_level=options.log.number,
+        log_level=options.log.kept,
         debug=options.debug,
     )
     outcomes = []

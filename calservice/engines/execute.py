@@ -77,11 +77,15 @@ def call(
     given = {**_plain(parameters), "output_dir": str(folder), "save_results": True}
     try:
         cls = load(path)
-        with StepLog(entered) as steps:
+
+        def known(name: str) -> str:
+            return str(cls.class_alias) if name == cls.__name__ else name
+
+        with StepLog(None if entered is None else lambda name: entered(known(name))) as steps:
             cls.call(str(primary), configure_log=False, **given)
     except Exception as fault:
         raise translate(fault) from fault
-    return {cls.class_alias if name == cls.__name__ else name: took for name, took in steps.seconds.items()}
+    return {known(name): took for name, took in steps.seconds.items()}
 
 
 def pipeline_instance(path: str, primary: Path, parameters: Mapping[str, Any], folder: Path) -> Any:

@@ -115,6 +115,11 @@ class LogOptions:
     number: int = field(default=logging.INFO, init=False)
     """The level that `handlers` found."""
 
+    @property
+    def kept(self) -> int:
+        """The level of what logs beside products, and products, keep: INFO, or more where more is asked for."""
+        return min(self.number, logging.INFO)
+
     def handlers(self) -> list[logging.Handler]:
         """Return the handlers, open.
 
@@ -131,7 +136,7 @@ class LogOptions:
                 return self._configured(found)
         self.number = logging.DEBUG if self.verbose else level_of(self.level or "INFO")
         words = [self.stream or "stdout", *([f"file:{self.file}"] if self.file else [])]
-        return [_handler(word, layout()) for word in words]
+        return [_handler(word, layout(), self.number) for word in words]
 
     def _configured(self, path: str) -> list[logging.Handler]:
         from configobj import ConfigObj, ConfigObjError
@@ -150,13 +155,14 @@ class LogOptions:
         self.number = level_of(section.get("level", "INFO"))
         words = section.get("handler", "stdout")
         style = logging.Formatter(section["format"]) if "format" in section else layout()
-        found = [_handler(word, style) for word in (words.split(",") if isinstance(words, str) else words)]
+        given = words.split(",") if isinstance(words, str) else words
+        found = [_handler(word, style, self.number) for word in given]
         if "break_level" in section and (number := level_of(section["break_level"])) > logging.NOTSET:
             found.append(_Break(number))
         return found
 
 
-def _handler(word: str, style: logging.Formatter) -> logging.Handler:
+def _handler(word: str, style: logging.Formatter, level: int) -> logging.Handler:
     kind, _, path = word.strip().partition(":")
     found: logging.Handler
     if kind in ("file", "append") and path:
@@ -171,6 +177,7 @@ def _handler(word: str, style: logging.Formatter) -> logging.Handler:
     else:
         raise ParameterError(f"{word}: no place for log records. Known: stdout, stderr, null, file:PATH, append:PATH.")
     found.setFormatter(style)
+    found.setLevel(level)
     return found
 
 

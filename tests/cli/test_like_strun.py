@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -11,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import asdf
 import pytest
@@ -227,3 +228,115 @@ def test_the_same_words(forks: Forks, tmp_path: Path, line: str, status: int, nu
         assert found.same, json.dumps(comparison_as_json(found), indent=1)
     if status == 1:
         assert "Traceback" not in said
+
+
+def test_parameters_are_saved_as_strun_saves_them(forks: Forks, tmp_path: Path) -> None:
+    """From every origin: command line, file, CRDS (pipeline over step), default; and each program reads the other's."""
+    from stpipe.config_parser import load_config_file
+
+    words = shlex.split(
+        "mine.asdf raw_uncal.fits --steps.jump.rejection_threshold=6 --steps.linearity.skip=true"
+        " --steps.ramp_fit.save_opt=true --steps.superbias.pre_hooks='hooks.note, hooks.double'"
+        " --steps.clean_flicker_noise.background_box_size=16,16 --save-parameters=saved.asdf"
+    )
+    saved = {}
+    for program, first in (("strun", []), ("calservice", ["run"])):
+        status, files = forks.run(program, [*first, *words], tmp_path / program)
+        assert status == 0
+        with asdf.open(files["saved.asdf"]) as file:
+            saved[program] = {key: file[key] for key in ("class", "parameters", "steps", "meta")}
+    ours, theirs = saved["calservice"], saved["strun"]
+    assert ours["class"].rpartition(".")[2] == theirs["class"].rpartition(".")[2]
+    assert ours["meta"].keys() == theirs["meta"].keys()
+    of_the_run = {"output_file", "save_results", "input_dir"}  # strun saves what it made of them for itself
+    assert {k for k, v in ours["parameters"].items() if theirs["parameters"][k] != v} == of_the_run
+    assert ours["parameters"].keys() == theirs["parameters"].keys()
+    assert _steps(ours) == _steps(theirs)
+    told = _steps(ours)["jump"]
+    assert (told["rejection_threshold"], told["min_jump_to_flag_neighbors"]) == (6.0, 9.0)
+    assert _steps(ours)["ramp_fit"]["suppress_one_group"] is False
+
+    read = load_config_file(str(tmp_path / "calservice" / "saved.asdf"))
+    assert read["steps"]["jump"]["rejection_threshold"] == 6.0
+    line = [str(tmp_path / "strun" / "saved.asdf"), "raw_uncal.fits", "--save-parameters=again.asdf"]
+    _, files = forks.run("calservice", ["run", *line], tmp_path / "again")
+    with asdf.open(files["again.asdf"]) as file:
+        assert _steps(file) == _steps(theirs)
+
+
+def _steps(tree: Any) -> dict[str, Any]:
+    """Return the parameters of each step, but for the folder of inputs, which strun sets by itself."""
+    return {s["name"]: {k: v for k, v in s["parameters"].items() if k != "input_dir"} for s in tree["steps"]}
+
+
+def test_explain_tells_every_value_and_its_origin(forks: Forks, tmp_path: Path) -> None:
+    words = ["run", "mine.asdf", "raw_uncal.fits", "--steps.ramp_fit.algorithm=LIKELY", "--explain"]
+    status, files = forks.run("calservice", words, tmp_path / "said")
+    assert (status, files) == (0, {})
+    rows = dict(re.findall(r"^ {2}(\S+) = (.*)$", (tmp_path / "said" / "said.txt").read_text(), re.MULTILINE))
+    assert rows["steps.ramp_fit.algorithm"] == "LIKELY  (command line)"
+    assert rows["steps.jump.min_jump_to_flag_neighbors"] == "9.0  (parameter file mine.asdf)"
+    assert rows["steps.jump.rejection_threshold"] == (
+        "4.5  (CRDS pars-detector1pipeline jwst_nircam_pars-detector1pipeline_0001.asdf)"
+    )
+    assert rows["steps.jump.expand_factor"] == "2.0  (default)"
+    assert rows["output_file"] == "told.fits  (parameter file mine.asdf)"
+    forks.run("calservice", [*words, "--disable-crds-steppars"], tmp_path / "plain")
+    assert "steps.jump.rejection_threshold = 4.0  (default)" in (tmp_path / "plain" / "said.txt").read_text()
+    forks.run("calservice", ["run", "jump", "--explain", "--maximum_cores", "half"], tmp_path / "alone")
+    assert "maximum_cores = half  (command line)" in (tmp_path / "alone" / "said.txt").read_text()
+
+
+LAYOUT = re.compile(
+    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (DEBUG|INFO|WARNING|ERROR) "
+    r"\[exposure=raw(?: step=(?P<step>[\w+]+))?\] [\w.]+: .*"
+)
+CONFIGURATION = "[*]\nhandler = file:pipeline.log, append:more.log\nlevel = WARNING\n"
+
+
+def test_logs_go_where_strun_sends_them(forks: Forks, tmp_path: Path) -> None:
+    def run(name: str, *words: str) -> tuple[str, Path]:
+        status, _ = forks.run("calservice", ["run", "refpix", "raw_uncal.fits", *words], tmp_path / name)
+        said = (tmp_path / name / "said.txt").read_text()
+        assert status == 0, said
+        return said, tmp_path / name
+
+    said, folder = run("plain")
+    records = [LAYOUT.fullmatch(line) for line in said.splitlines() if "Z INFO [" in line]
+    assert all(records)
+    assert {record["step"] for record in records if record} == {None, "refpix"}
+    assert [*folder.glob("*.log")] == [folder / "raw_refpix.log"]  # beside the product
+    lines = (folder / "raw_refpix.log").read_text().splitlines()
+    assert all(LAYOUT.fullmatch(line) for line in lines if not line.startswith("  "))  # records of several lines
+    assert " DEBUG [" in run("verbose", "--verbose", "--log-file=mine.log")[0]
+    assert " DEBUG [" in (tmp_path / "verbose" / "mine.log").read_text()
+    assert " INFO [" not in run("quiet", "--log-level", "error")[0]
+    assert " INFO [" not in run("nothing", "--log-stream=null")[0]
+
+    (forks.inputs / "told.cfg").write_text(CONFIGURATION.replace("WARNING", "INFO"))
+    said, folder = run("told", "--logcfg=told.cfg")
+    assert " INFO [" not in said
+    assert (folder / "pipeline.log").read_text() == (folder / "more.log").read_text() != ""
+    try:
+        (forks.inputs / "stpipe-log.cfg").write_text(CONFIGURATION)
+        said, folder = run("found")
+        assert " INFO [" not in said + (folder / "pipeline.log").read_text()
+        assert " INFO [" in run("ignored", "--log-level=INFO")[0]
+    finally:
+        (forks.inputs / "stpipe-log.cfg").unlink()
+
+
+@pytest.mark.parametrize(
+    ("option", "reason"),
+    [
+        ("--log-level=loud", "loud: no such log level"),
+        ("--log-stream=printer", "printer: no place for log records"),
+        ("--logcfg=none.cfg", "none.cfg: no such file"),
+        ("--logcfg=hooks.py", "hooks.py: cannot be read as a log configuration"),
+        ("--log-file=none/x.log", "the log cannot be written: No such file or directory"),
+    ],
+)
+def test_wrong_log_options(forks: Forks, tmp_path: Path, option: str, reason: str) -> None:
+    status, files = forks.run("calservice", ["run", "dq_init", "raw_uncal.fits", option], tmp_path / "run")
+    assert (status, files) == (1, {})
+    assert reason in (tmp_path / "run" / "said.txt").read_text()
