@@ -14,7 +14,13 @@ from calservice.cli.pages import Page
 @click.command(cls=Page)
 @click.option("--json", "as_json", is_flag=True, help="As JSON")
 def steps(as_json: bool) -> None:
-    """List pipelines and steps, and which engine runs each."""
+    """List pipelines and steps, and which engine runs each.
+
+    \b
+    Examples:
+      calservice steps
+      calservice steps --json
+    """
     from calservice import describe
 
     click.echo(describe.list_steps(as_json), nl=False)
@@ -102,7 +108,13 @@ def simulate(folder: str | None, modes: tuple[str, ...], empty_context: str | No
 @click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Dask workers")
 @opt.engine
 def demo(folder: str, exposures: int, workers: int, engine: str) -> None:
-    """Simulate a program, calibrate it on a local Dask cluster, and compare with the truth."""
+    """Simulate a program, calibrate it on a local Dask cluster, and compare with the truth.
+
+    \b
+    Examples:
+      calservice demo
+      calservice demo FOLDER --engine jwst --exposures 2
+    """
     from pathlib import Path
 
     from calservice import demo as demonstration

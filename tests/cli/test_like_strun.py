@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import getpass
 import json
+import logging
 import os
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +22,7 @@ import pytest
 from astropy.io import fits
 
 from calservice.products.compare import compare_places
+from calservice.products.manifest import Manifest
 from calservice.report_compare import comparison_as_json
 from calservice.simulate import simulate
 from calservice.simulate.context import Rule, write_context
@@ -340,3 +344,73 @@ def test_wrong_log_options(forks: Forks, tmp_path: Path, option: str, reason: st
     status, files = forks.run("calservice", ["run", "dq_init", "raw_uncal.fits", option], tmp_path / "run")
     assert (status, files) == (1, {})
     assert reason in (tmp_path / "run" / "said.txt").read_text()
+
+
+def test_a_step_s_own_folder(forks: Forks, tmp_path: Path) -> None:
+    """The manual's examples; in this one pipeline the official package forgets the folder of this very step."""
+    line = "calwebb_detector1 raw_uncal.fits --output_dir=calibrated --steps.dark_current.output_file='dark_sub.fits'"
+    words = shlex.split(f"{line} --steps.dark_current.output_dir=dark_calibrated --steps.jump.output_file=intermediate")
+    _, theirs = forks.run("strun", words, tmp_path / "strun")
+    status, ours = forks.run("calservice", ["run", *words], tmp_path / "calservice")
+    assert status == 0
+    own = "dark_calibrated/dark_sub_dark_current.fits"
+    assert "calibrated/intermediate_jump.fits" in ours
+    assert {*ours} - {own} == {*theirs} - {"calibrated/dark_sub_dark_current.fits"}
+    assert compare_places(str(ours[own]), str(theirs["calibrated/dark_sub_dark_current.fits"])).same
+    manifest = Manifest.load(next((tmp_path / "calservice" / "calibrated").glob("*.manifest.json")).read_bytes())
+    assert manifest is not None
+    assert {Path(product.name).name for product in manifest.products} == {path.name for path in ours.values()}
+
+
+def test_running_again_overwrites(forks: Forks, tmp_path: Path) -> None:
+    stale = forks.inputs / "again_dqinitstep.fits"
+    stale.write_bytes(b"not what it should be")
+    try:
+        words = ["run", "dq_init", "raw_uncal.fits", "--output_file=again"]
+        _, files = forks.run("calservice", words, tmp_path / "run")
+        assert fits.getval(files[stale.name], "S_DQINIT") == "COMPLETE"
+    finally:
+        stale.unlink()
+
+
+def test_logs_in_products_are_those_of_the_official_package(forks: Forks, tmp_path: Path) -> None:
+    """Every record, in its layout, and nothing of this machine."""
+    from stdatamodels.jwst import datamodels
+
+    words = ["refpix", "raw_uncal.fits", "--output_file=x"]
+    logs = {}
+    for program, first in (("strun", []), ("calservice", ["run"])):
+        _, files = forks.run(program, [*first, *words], tmp_path / program)
+        with datamodels.open(str(files["x_refpixstep.fits"])) as model:
+            logs[program] = [line.partition(" - ")[2] for line in model.cal_logs.refpix if " - jwst." in line]
+    assert logs["calservice"] == logs["strun"]
+    assert logs["strun"]
+
+    words = ["calwebb_detector1", "raw_uncal.fits", "--output_file=x", "--steps.jump.save_results=true"]
+    _, files = forks.run("calservice", ["run", *words], tmp_path / "pipeline")
+    with datamodels.open(str(files["x_rate.fits"])) as model, datamodels.open(str(files["x_jump.fits"])) as early:
+        whole, part = list(model.cal_logs.calwebb_detector1), list(early.cal_logs.calwebb_detector1)
+    assert whole[: len(part)] == part
+    assert len(whole) > len(part) > 0
+    assert any("calservice.recipe" in line for line in part)
+    assert not any(str(tmp_path) in line for line in whole)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "reading /data/in/x_uncal.fits and out/y.fits",
+        "host 192.168.3.4 answered",
+        "at 12:00:03 version 3.0.0 of jwst",
+        "fe80::1 and ::1",
+        f"{getpass.getuser()}: hello",
+        f"on {socket.gethostname()}",
+    ],
+)
+def test_what_logs_in_products_leave_out(message: str) -> None:
+    from jwst.stpipe._cal_logs import _LOG_FORMATTER
+
+    from calservice.run.records import formatter
+
+    record = logging.LogRecord("jwst.jump", logging.INFO, __file__, 1, message, (), None)
+    assert formatter().format(record) == _LOG_FORMATTER.format(record)
