@@ -97,8 +97,11 @@ class Outcome:
 
 
 def exit_status(outcomes: Iterable[Outcome]) -> int:
-    """Return the exit status of a job: 0; 64 where all that failed had no science data; else 1."""
-    bad = [o for o in outcomes if not o.good]
+    """Return the exit status of a job: 0; 64 where all that failed had no science data; else 1.
+
+    What is blocked by a failure does not count beside it.
+    """
+    bad = {o.status for o in outcomes if not o.good}
     if not bad:
         return 0
-    return 64 if all(o.status == "NO_SCIENCE" for o in bad) else 1
+    return 64 if bad - {"BLOCKED"} == {"NO_SCIENCE"} else 1
