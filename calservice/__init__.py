@@ -13,11 +13,34 @@ The map, in the order in which imports may point (each package imports only from
     engines.strun and strun_base, the class names of steps and pipelines: our steps as stpipe classes
     simulate/     small programs with known truth, and their references and CRDS context
     kernels       compiles the native kernels ahead of use
+    report        what a terminal shows; report_html: what notebooks show
+    service/      jobs: plan, check, run; in the background; by two engines, compared
+    client        `Client`: jobs from Python
     cli           thin
 
-The last are above ``run`` because a class runs its step; they stand where users look for them
+Classes of steps are above ``run`` because a class runs its step; they stand where users look for them
 (``calservice.steps.LinearityStep``) and are made at first use. Only ``run.cluster`` imports dask, and only
 ``engines`` imports jwst.
 """
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from calservice.client import Client
+
+__all__ = ["Client", "__version__"]
+
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is public when it is asked for."""
+    if name == "Client":
+        from calservice.client import Client
+
+        return Client
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

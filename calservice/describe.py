@@ -70,9 +70,9 @@ def find(name: str) -> str:
     leaf = plain.rpartition(".")[2]
     if leaf in _classes():
         return _classes()[leaf]
-    near = difflib.get_close_matches(leaf.lower(), {n.lower() for n in (*aliases(), *_classes())}, n=3, cutoff=0.6)
-    named = [n for n in (*aliases(), *_classes()) if n.lower() in near]
-    hint = f" Did you mean {' or '.join(named)}?" if named else ""
+    known = {known.lower(): known for known in (*_classes(), *aliases())}
+    near = difflib.get_close_matches(leaf.lower(), known, n=1, cutoff=0.5)
+    hint = f" Did you mean {known[near[0]]}?" if near else ""
     raise ParameterError(f"{name}: no such pipeline or step.{hint} `calservice steps` lists them.")
 
 

@@ -18,7 +18,7 @@ from calservice.model.outcome import Outcome
 from calservice.model.plan import Plan, Stage, Task
 from calservice.products.store import shown
 
-__all__ = ["Follow", "plan_as_json", "print_outcomes", "print_plan", "print_problems", "size"]
+__all__ = ["Follow", "plan_as_json", "plan_rows", "print_outcomes", "print_plan", "print_problems", "size"]
 
 _FEW = 12
 _MANY = 60
@@ -80,23 +80,30 @@ def _stage_as_json(stage: Stage) -> dict[str, Any]:
     }
 
 
+def plan_rows(plan: Plan) -> list[tuple[str, ...]]:
+    """Return a row for each kind of stage: pipeline, exposures, number, to do, done, blocked, memory, output."""
+    kinds: dict[tuple[str, str], list[Stage]] = {}
+    for stage in plan:
+        kinds.setdefault((stage.pipeline, stage.exposure.label if stage.exposure else "unknown"), []).append(stage)
+    return [
+        (
+            *kind,
+            str(len(stages)),
+            *(str(sum(s.state == state for s in stages)) for state in ("todo", "done", "blocked")),
+            size(max(s.memory for s in stages)),
+            size(sum(s.output_bytes for s in stages)),
+        )
+        for kind, stages in sorted(kinds.items(), key=lambda item: (item[1][0].level, item[0]))
+    ]
+
+
 def print_plan(plan: Plan, console: Console) -> None:
     """Print a plan: one row for each kind of stage, then cuts, references, and what is wrong."""
     table = Table(title="Plan", title_justify="left")
     for name in ("stage", "exposures of", "number", "to do", "done", "blocked", "memory each", "output"):
         table.add_column(name, justify="left" if name in ("stage", "exposures of") else "right", overflow="fold")
-    kinds: dict[tuple[str, str], list[Stage]] = {}
-    for stage in plan:
-        kinds.setdefault((stage.pipeline, stage.exposure.label if stage.exposure else "unknown"), []).append(stage)
-    for (pipeline, label), stages in sorted(kinds.items(), key=lambda item: (item[1][0].level, item[0])):
-        states = Counter(s.state for s in stages)
-        table.add_row(
-            pipeline,
-            escape(label),
-            *(str(n) for n in (len(stages), states["todo"], states["done"], states["blocked"])),
-            size(max(s.memory for s in stages)),
-            size(sum(s.output_bytes for s in stages)),
-        )
+    for row in plan_rows(plan):
+        table.add_row(*map(escape, row))
     console.print(table)
     console.print(
         f"{len(plan.tasks)} tasks; up to {size(max((s.memory for s in plan), default=0))} of memory each; "
@@ -184,6 +191,10 @@ class Follow:
         more = f" and {len(self.running) - 1} more" if len(self.running) > 1 else ""
         self.bar.update(self.row, description=escape(f"{first}{more}") or "calibrating")
 
+    def tell(self, text: str) -> None:
+        """Print log records, above the bar."""
+        self.console.print(escape(text), soft_wrap=True)
+
     def _say(self, outcome: Outcome) -> None:
         colour = "green" if outcome.good else "yellow" if outcome.status == "BLOCKED" else "red"
         text = f"[{colour}]{outcome.status.lower():>10}[/] {escape(outcome.stage)}"
@@ -214,7 +225,7 @@ def print_outcomes(plan: Plan, outcomes: Iterable[Outcome], console: Console) ->
     for stage in plan:
         if stage.state == "blocked":
             console.print(f"[yellow]BLOCKED[/] {escape(stage.id)}: {escape(stage.reason)}", soft_wrap=True)
-    words = [f"{len(good)} stages made", f"{kept} up to date"] if kept else [f"{len(good)} stages made"]
+    words = [f"{len(good)} {'stage' if len(good) == 1 else 'stages'} made"] + [f"{kept} up to date"] * bool(kept)
     blocked = sum(o.status == "BLOCKED" for o in bad) + plan.count("blocked")
     failed = sum(o.status != "BLOCKED" for o in bad)
     words += [f"{failed} failed"] if failed else []

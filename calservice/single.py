@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from calservice.products.store import Store
 from calservice.run.logs import LogOptions
 from calservice.run.stage import Failure, run_stage
 
-__all__ = ["Options", "explain", "run"]
+__all__ = ["Options", "explain", "run", "run_both"]
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,45 @@ def run(name: str, words: Sequence[str], options: Options, console: Console) -> 
         return 0
     if options.save_parameters:
         write_parameters(options.save_parameters, next(iter(plan)).pipeline, effective(next(iter(plan))))
+    return _told(plan, options, console)
+
+
+def run_both(
+    name: str, words: Sequence[str], options: Options, engines: tuple[EngineName, EngineName], console: Console
+) -> int:
+    """Run one pipeline or step by two engines, in folders named after them, and compare the products.
+
+    Parameters
+    ----------
+    name, words, options, console
+        As for `run`; the engine of the options is not used.
+    engines : tuple of str
+        The engines, in the order in which they are run and compared.
+
+    Returns
+    -------
+    int
+        0 where both made their products and these are the same, else 1.
+
+    Raises
+    ------
+    CalserviceError
+        Where one of them cannot start.
+    """
+    from calservice.service.comparison import compare_engines
+
+    asked = _Asked(name, words, options)
+    output = asked.output
+
+    def begin(engine: EngineName, place: str) -> Callable[[], int]:
+        asked.output = place
+        plan = _plan_of(asked, replace(options, engine=engine))
+        return lambda: _told(plan, options, console)
+
+    return compare_engines(engines, output, begin, console)
+
+
+def _told(plan: Plan, options: Options, console: Console) -> int:
     outcomes = _run_here(plan, options)
     report.print_outcomes(plan, outcomes, console)
     return exit_status(outcomes)
@@ -167,9 +206,7 @@ def _parted(words: Sequence[str], alias: str) -> tuple[list[tuple[list[str], str
 def _plan(name: str, words: Sequence[str], options: Options) -> Plan | None:
     """Return the plan; None where there was nothing to do but to save parameters."""
     asked = _Asked(name, words, options)
-    if asked.target is None:
-        if not options.save_parameters:
-            raise ParameterError(f"name the exposure or association that {asked.alias} is to run on; -h lists more")
+    if asked.target is None and options.save_parameters:
         stage = _stage_without_input(asked)
         write_parameters(options.save_parameters, stage.pipeline, effective(stage))
         return None
@@ -177,7 +214,8 @@ def _plan(name: str, words: Sequence[str], options: Options) -> Plan | None:
 
 
 def _plan_of(asked: _Asked, options: Options) -> Plan:
-    assert asked.target is not None
+    if asked.target is None:
+        raise ParameterError(f"name the exposure or association that {asked.alias} is to run on; -h lists more")
     request = Request(
         (asked.target,),
         output=asked.output,

@@ -26,7 +26,8 @@ _LOG = ("verbose", "log_level", "log_file", "log_stream", "logcfg")
     metavar="PIPELINE|STEP|CLASS|FILE INPUT [--NAME=VALUE]...",
     shell_complete=complete_word,
 )
-@opt.engine
+@opt.engines
+@opt.compare
 @opt.context
 @opt.param_files
 @opt.threads
@@ -41,7 +42,16 @@ _LOG = ("verbose", "log_level", "log_file", "log_stream", "logcfg")
 @click.option("--debug", is_flag=True, help="Enter the Python debugger where a step fails")
 @click.option("-h", "--help", "help_wanted", is_flag=True, help="This page; after a pipeline or step, its parameters")
 @click.pass_context
-def run(ctx: click.Context, /, words: tuple[str, ...], help_wanted: bool, explain: bool, **options: Any) -> None:
+def run(
+    ctx: click.Context,
+    /,
+    words: tuple[str, ...],
+    engines: tuple[str, ...],
+    compare: bool,
+    help_wanted: bool,
+    explain: bool,
+    **options: Any,
+) -> None:
     """Run one pipeline or step on one exposure or association, like strun.
 
     A pipeline or step is named by its alias, its class or a parameter file (ASDF or YAML); `calservice run NAME -h`
@@ -54,6 +64,7 @@ def run(ctx: click.Context, /, words: tuple[str, ...], help_wanted: bool, explai
       calservice run calwebb_detector1 jw..._uncal.fits --steps.jump.rejection_threshold=5 --explain
       calservice run linearity jw..._superbias.fits --save-parameters mine.asdf
       calservice run mine.asdf jw..._superbias.fits
+      calservice run linearity jw..._superbias.fits --engine jwst,native --compare
     """
     from calservice import describe
 
@@ -66,8 +77,12 @@ def run(ctx: click.Context, /, words: tuple[str, ...], help_wanted: bool, explai
     from calservice.run.logs import LogOptions
 
     log = LogOptions(*(options.pop(name) for name in _LOG))
-    told = single.Options(log=log, **options)
+    both = opt.two_engines(engines, compare)
+    engine: Any = engines[0]
+    told = single.Options(log=log, engine=engine, **options)
     if explain:
         single.explain(words[0], words[1:], told, opt.console())
         return
+    if both:
+        sys.exit(single.run_both(words[0], words[1:], told, both, opt.console()))
     sys.exit(single.run(words[0], words[1:], told, opt.console()))

@@ -81,7 +81,11 @@ def call(
         def known(name: str) -> str:
             return str(cls.class_alias) if name == cls.__name__ else name
 
-        with StepLog(None if entered is None else lambda name: entered(known(name))) as steps:
+        def tell(name: str) -> None:
+            if entered is not None:
+                entered("" if name == cls.__name__ and hasattr(cls, "step_defs") else known(name))
+
+        with StepLog(tell) as steps:
             cls.call(str(primary), configure_log=False, **given)
     except Exception as fault:
         raise translate(fault) from fault

@@ -323,7 +323,7 @@ def _publish_log(store: Store | None, log_path: Path, outcome: Outcome) -> Outco
 
 
 def _place(stage: Stage, job: Job) -> logs.Place:
-    exposure = stage.product if stage.association is None else ""
+    exposure = stage.product if stage.association is None or 0 < stage.level < 3 else ""
     return logs.Place("" if job.id == "run" else job.id, stage.asn_filename.removesuffix(".json"), exposure)
 
 

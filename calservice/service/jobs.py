@@ -1,11 +1,16 @@
-"""A job from the request to its exit status: plan, check, run, report."""
+"""A job from the request to its exit status: plan, check, run, report.
+
+`check`, `launch` and `status` are the one way in which a plan becomes products; the command line (`run`) and jobs in
+the background (`calservice.service.background`) are made of them.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +23,9 @@ from calservice.model.plan import Plan
 from calservice.plan.build import Request, make_plan
 from calservice.products.store import Store
 from calservice.run.local import run_local
+from calservice.run.logs import level_of
 
-__all__ = ["execute", "run"]
+__all__ = ["begin", "check", "connected", "execute", "job_id", "launch", "run", "status"]
 
 
 def run(
@@ -32,6 +38,7 @@ def run(
     workers: int | None = None,
     scratch: str | None = None,
     threads: int = 1,
+    log_level: str | None = None,
 ) -> int:
     """Run a job and return its exit status.
 
@@ -51,51 +58,178 @@ def run(
         Tasks at a time (this machine only), and threads of each one's kernels.
     scratch : str, optional
         Folder for temporary files.
+    log_level : str, optional
+        Lowest level of the log records that are shown while tasks run; by default none are.
 
     Raises
     ------
     CalserviceError
         Where nothing can run at all; `Problems` with everything found wrong.
     """
-    if scheduler and local:
-        raise ParameterError("--scheduler and --local exclude each other")
-    with _cluster(scheduler) as client:
-        plan = make_plan(request)
-        problems = [*plan.problems, *_cannot_start(request, scratch, bool(plan.tasks))]
-        fatal = problems if not keep_going else [p for p in problems if isinstance(p, OutputError)]
-        if fatal or (problems and not plan.tasks):
-            hint = "" if keep_going or not plan.tasks else "\nnothing was run; --keep-going runs the rest"
-            raise Problems(problems) if not hint else Problems([*problems, InputError(hint.strip())])
+    with connected(scheduler, local) as client:
+        return begin(
+            request,
+            keep_going=keep_going,
+            console=console,
+            client=client,
+            workers=workers,
+            scratch=scratch,
+            threads=threads,
+            log_level=log_level,
+        )()
+
+
+def begin(
+    request: Request, *, keep_going: bool, console: Console, scratch: str | None = None, **how: Any
+) -> Callable[[], int]:
+    """Plan and check a job; return the function that runs it, reports, and returns the exit status.
+
+    Parameters
+    ----------
+    request, keep_going, console, scratch
+        As for `run`.
+    **how
+        As for `execute`.
+
+    Raises
+    ------
+    CalserviceError
+        Where nothing can run at all; `Problems` with everything found wrong.
+    """
+    plan = make_plan(request)
+    problems = check(plan, keep_going=keep_going, scratch=scratch)
+
+    def go() -> int:
         report.print_problems(problems, console)
         if not plan.tasks:
             _nothing_to_do(plan, console)
-            return 1 if plan.count("blocked") or problems else 0
-        outcomes = execute(plan, console, client=client, workers=workers, scratch=scratch, threads=threads)
+            return status(plan, problems, ())
+        outcomes = execute(plan, console, scratch=scratch, **how)
         report.print_outcomes(plan, outcomes, console)
-    return exit_status(outcomes) or (1 if problems or plan.count("blocked") else 0)
+        return status(plan, problems, outcomes)
+
+    return go
 
 
-def execute(
+def check(
+    plan: Plan, *, keep_going: bool, scratch: str | None = None, cure: str = "--keep-going"
+) -> tuple[CalserviceError, ...]:
+    """Find everything that is wrong before the first task.
+
+    Parameters
+    ----------
+    plan : Plan
+        What is to run.
+    keep_going : bool
+        Run what can run although something is wrong.
+    scratch : str, optional
+        Folder for temporary files.
+    cure : str
+        How the user asks for that.
+
+    Returns
+    -------
+    tuple of CalserviceError
+        What is wrong without keeping the rest from running.
+
+    Raises
+    ------
+    Problems
+        Where nothing may run.
+    """
+    problems = [*plan.problems, *_cannot_start(plan, scratch)]
+    fatal = problems if not keep_going else [p for p in problems if isinstance(p, OutputError)]
+    if fatal or (problems and not plan.tasks):
+        hopeless = keep_going or not plan.tasks
+        raise Problems(problems if hopeless else [*problems, InputError(f"nothing was run; {cure} runs the rest")])
+    return tuple(problems)
+
+
+def execute(plan: Plan, console: Console, *, client: Any = None, **how: Any) -> list[Outcome]:
+    """Run a plan's tasks as `launch` does, showing progress."""
+    with report.Follow(plan, console) as follow:
+        if client is not None and client.dashboard_link:
+            console.print(f"Dask dashboard: {client.dashboard_link}")
+        return launch(plan, client=client, watch=follow, tell=follow.tell, **how)
+
+
+def launch(
     plan: Plan,
-    console: Console,
     *,
     client: Any = None,
     workers: int | None = None,
     scratch: str | None = None,
     threads: int = 1,
+    log_level: str | None = None,
+    tell: Callable[[str], None] = print,
+    **following: Any,
 ) -> list[Outcome]:
-    """Run a plan's tasks on a cluster (with a client) or here, showing progress."""
+    """Run a plan's tasks on a cluster, or here.
+
+    Parameters
+    ----------
+    plan : Plan
+        Checked.
+    client : distributed.Client, optional
+        Connected; without it the tasks run on this machine.
+    workers, threads : int, optional
+        Tasks at a time (this machine only), and threads of each one's kernels.
+    scratch : str, optional
+        Folder for temporary files.
+    log_level : str, optional
+        Lowest level of the log records that are told while tasks run; by default none are.
+    tell : callable
+        Told them, as lines of text.
+    **following
+        What `run_local` and `run_on_cluster` take besides: ``watch``, ``stop``.
+
+    Returns
+    -------
+    list of Outcome
+        In order of completion.
+    """
     store = Store(plan.output)
     output = store.root if store.local else store.url
-    job = Job(_job_id(plan), output, plan.context, plan.cache, scratch, threads)
-    with _swept(store), report.Follow(plan, console) as follow:
+    job = Job(job_id(plan), output, plan.context, plan.cache, scratch, threads)
+    if log_level is not None:
+        show = level_of(log_level)
+        job = replace(job, show_level=show, log_level=min(show, job.log_level))
+        following["tell"] = tell
+    with _swept(store):
         if client is None:
-            return run_local(plan, job, workers=workers, watch=follow)
+            return run_local(plan, job, workers=workers, **following)
         from calservice.run.cluster import run_on_cluster
 
-        if client.dashboard_link:
-            console.print(f"Dask dashboard: {client.dashboard_link}")
-        return run_on_cluster(plan, job, client, watch=follow)
+        return run_on_cluster(plan, job, client, **following)
+
+
+def status(plan: Plan, problems: Iterable[CalserviceError], outcomes: Iterable[Outcome]) -> int:
+    """Return the exit status of a job: that of its outcomes; 1 where something else was wrong."""
+    if any(True for _ in problems) or plan.count("blocked"):
+        return 1
+    return exit_status(outcomes)
+
+
+@contextmanager
+def connected(scheduler: str | None, local: bool = False) -> Iterator[Any]:
+    """Connect to a scheduler, if one is named: that it does not answer is known before anything is read.
+
+    Raises
+    ------
+    ParameterError
+        Where the job is to run on this machine as well.
+    SchedulerError
+        Where it does not answer.
+    """
+    if scheduler and local:
+        raise ParameterError("--scheduler and --local exclude each other")
+    if scheduler is None:
+        yield None
+        return
+    from calservice.run.cluster import connect
+
+    with connect(scheduler) as client:
+        yield client
 
 
 @contextmanager
@@ -107,23 +241,11 @@ def _swept(store: Store) -> Iterator[None]:
         store.sweep()
 
 
-@contextmanager
-def _cluster(scheduler: str | None) -> Iterator[Any]:
-    """Connect first: a scheduler that does not answer is known before anything is read."""
-    if scheduler is None:
-        yield None
-        return
-    from calservice.run.cluster import connect
-
-    with connect(scheduler) as client:
-        yield client
-
-
-def _cannot_start(request: Request, scratch: str | None, will_run: bool) -> list[CalserviceError]:
+def _cannot_start(plan: Plan, scratch: str | None) -> list[CalserviceError]:
     problems: list[CalserviceError] = []
-    if will_run:
+    if plan.tasks:
         try:
-            Store(request.output).check_writable()
+            Store(plan.output).check_writable()
         except CalserviceError as fault:
             problems.append(fault)
     if scratch is not None and not (Path(scratch).is_dir() and os.access(scratch, os.W_OK)):
@@ -140,5 +262,6 @@ def _nothing_to_do(plan: Plan, console: Console) -> None:
     console.print(f"nothing to do: {plan.count('done')} stages are up to date in {plan.output}")
 
 
-def _job_id(plan: Plan) -> str:
+def job_id(plan: Plan) -> str:
+    """Return the short name of a job."""
     return hashlib.sha256("".join(s.key for s in plan).encode()).hexdigest()[:12]

@@ -239,4 +239,4 @@ def test_programs_and_folders_without_anything(tmp_path: Path, fails: Any) -> No
     fails("batch", tmp_path / "gone").says(f"{tmp_path}/gone: no such folder")
     fails("submit", tmp_path / "gone_asn.json").says(f"{tmp_path}/gone_asn.json: no such file")
     fails("submit").says("Missing argument", "--help")
-    fails("submit", "--keep-goin", tmp_path).says("'--keep-goin' is not a parameter", "--help lists options")
+    fails("submit", "--keep-goin", tmp_path).says("No such option '--keep-goin'", "--keep-going", "--help")

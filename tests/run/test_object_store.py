@@ -49,4 +49,4 @@ def test_from_bucket_to_bucket(s3: S3, tmp_path: Path) -> None:
 
     assert "nothing to do" in run("--level", "2")
     products.remove(f"{base}_i2d.fits")
-    assert "1 stages made, 1 up to date" in run("--level", "2")
+    assert "1 stage made, 1 up to date" in run("--level", "2")
