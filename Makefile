@@ -40,10 +40,20 @@ test: $(STAMP)
 test-quick: $(STAMP)
 	$(BIN)/python -m pytest -m 'not official and not cluster'
 
-PEERS := jwst.dq_init jwst.saturation jwst.superbias jwst.linearity jwst.dark_current jwst.ramp_fitting
+# The official package's unit tests of our steps, of step infrastructure, and of pipelines with steps of ours in them.
+PEERS := jwst.dq_init jwst.saturation jwst.superbias jwst.linearity jwst.dark_current jwst.ramp_fitting \
+	jwst.stpipe jwst.lib.tests.test_suffix \
+	$(addprefix jwst.pipeline.tests.test_calwebb_,detector1 dark guider) \
+	$(addsuffix ::test_run_in_pipeline,jwst.emicorr.tests.test_emicorr \
+		jwst.clean_flicker_noise.tests.test_clean_flicker_noise_step jwst.picture_frame.tests.test_picture_frame_step)
+# Further ones whose outputs are named by our suffixes.
+NAMED_PEERS := jwst.outlier_detection.tests.test_fileio $(addprefix jwst.pipeline.tests.test_calwebb_,image2 image3 coron3)
+PEER_PYTEST = $(BIN)/python -m pytest -c tests/peer/pytest.ini -p tests.peer.plugin -n $(JOBS) \
+	--rootdir=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 
 peer-tests: $(STAMP)
-	$(BIN)/python -m pytest -c tests/peer/pytest.ini -p tests.peer.plugin -n $(JOBS) --pyargs $(PEERS)
+	$(PEER_PYTEST) --pyargs $(PEERS) $(NAMED_PEERS)
+	$(PEER_PYTEST) --peer-base=calservice --pyargs $(PEERS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -13,9 +13,10 @@ from typing import Any
 import stpipe
 from stdatamodels.exceptions import ValidationWarning
 from stdatamodels.jwst import datamodels
+from stpipe import crds_client
 
 from calservice.engines.spec import spec_text
-from calservice.model.names import base_and_suffix
+from calservice.model import names
 from calservice.model.step import Params
 from calservice.run import models
 from calservice.run.records import formatter
@@ -50,7 +51,15 @@ class ExposureStep(stpipe.Step):  # type: ignore[misc] # stpipe is not typed
         """Return the names of the loggers that a run configures."""
         return ("stpipe", "stcal", "stdatamodels", "CRDS", "py.warnings")
 
-    def prepare_output(self, init: Any, make_copy: bool | None = None, open_as_ramp: bool = False) -> Any:
+    def prepare_output(
+        self,
+        init: Any,
+        make_copy: bool | None = None,
+        open_models: bool = True,
+        open_as_type: Any = None,
+        open_as_ramp: bool = False,
+        **kwargs: Any,
+    ) -> Any:
         """Open a path, or copy a model unless the step is part of a pipeline.
 
         Parameters
@@ -59,30 +68,42 @@ class ExposureStep(stpipe.Step):  # type: ignore[misc] # stpipe is not typed
             The exposure.
         make_copy : bool, optional
             Whether to copy; by default models are copied so that the input stays as it is.
+        open_models : bool
+            Whether to open paths; if not, they are returned as they are.
+        open_as_type : type, optional
+            Class of model to open it as.
         open_as_ramp : bool
-            Whether to open it as the kind of ramp that its header tells of.
+            Whether to open it as the kind of ramp that its header tells of, if no class is given.
+        **kwargs
+            For the opening of a path.
 
         Returns
         -------
-        datamodel
-            The open exposure.
+        datamodel, or str or Path
+            The open exposure; the path where it is not to be opened.
 
         Raises
         ------
         TypeError
-            For what is no exposure, or a model of which no ramp can be made.
+            For what is no exposure, a model of which no ramp can be made, or a path that is to be copied unopened.
         """
         is_model = isinstance(init, datamodels.JwstDataModel)
         if not is_model and (not isinstance(init, (str, Path)) or Path(init).suffix.lower() == ".json"):
             raise TypeError(f"{init!r}: {_MEMBERS}")
-        kind = _ramp_class(init) if open_as_ramp else datamodels.open
-        fits = is_model and (not open_as_ramp or type(init) is kind)
-        model = init if fits else _converted(init, kind) if is_model else kind(init)
+        if not is_model and not open_models:
+            if make_copy:
+                raise TypeError(f"Copy is not possible of {init}, which is not opened")
+            return init
+        kind = open_as_type or (_ramp_class(init) if open_as_ramp else None)
+        if not is_model:
+            model = (kind or datamodels.open)(init, **kwargs)
+        else:
+            model = init if kind is None or type(init) is kind else _converted(init, kind)
         copies = is_model and self.parent is None if make_copy is None else make_copy
         return model.copy() if copies else model
 
     def finalize_result(self, result: Any, reference_files_used: list[tuple[str, str]]) -> None:
-        """Record version, references, context and log in a result.
+        """Record version, references, context and log in a result; in a pipeline, the log is that of the pipeline.
 
         Parameters
         ----------
@@ -91,8 +112,6 @@ class ExposureStep(stpipe.Step):  # type: ignore[misc] # stpipe is not typed
         reference_files_used : list of tuple
             Type and name of each reference.
         """
-        from stpipe import crds_client
-
         if not isinstance(result, datamodels.JwstDataModel):
             return
         models.stamp_version(result)
@@ -100,14 +119,17 @@ class ExposureStep(stpipe.Step):  # type: ignore[misc] # stpipe is not typed
             models.record_reference(result, reftype, name)
         if reference_files_used:
             models.record_context(result, crds_client.get_context_used("jwst"))
-        if not hasattr(result, "cal_logs"):
-            result.cal_logs = {}
-        setattr(result.cal_logs, str(self.class_alias), self._log_records)
+        if self.class_alias:
+            if not hasattr(result, "cal_logs"):
+                result.cal_logs = {}
+            if self.parent is not None and self.parent.class_alias:
+                setattr(result.cal_logs, self.parent.class_alias, list(self.parent.log_records))
+            else:
+                setattr(result.cal_logs, self.class_alias, self.log_records)
 
     def remove_suffix(self, name: str) -> tuple[str, str]:
-        """Split a known suffix from a name without extension; return the rest and the separator."""
-        base, suffix = base_and_suffix(f"{name}.fits")
-        return base, "_" if suffix is None else name[len(base)]
+        """Take a known suffix off a name without extension; return the rest and the separator."""
+        return names.remove_suffix(name)
 
 
 def _converted(model: Any, kind: Any) -> Any:

@@ -171,7 +171,7 @@ def test_pipelines_parameters_and_values(tmp_path: Path, submitted: Any, fails: 
         "calwebb_detektor1: no such pipeline or step. Did you mean calwebb_detector1?", "`calservice steps` lists"
     )
     fails("run", "linearity", path, "--skipp=true", output=tmp_path).says(
-        "linearity has no parameter 'skipp'", "'skip'"
+        "--skipp: linearity has no such parameter. Did you mean --skip?"
     )
     fails("run", "linearity", tmp_path / "gone.fits", output=tmp_path).says("gone.fits: no such file")
 

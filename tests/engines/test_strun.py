@@ -20,10 +20,10 @@ import pytest
 
 import calservice.pipelines
 import calservice.steps
+from calservice.describe import find
 from calservice.engines import official, strun
 from calservice.model.errors import ParameterError, ReferenceFileError
 from calservice.simulate import simulate
-from calservice.single import find
 from calservice.steps.registry import NATIVE
 from tests.engines.same import metadata, same_files, same_model
 from tests.parity.synthetic import Case, flagged_ramps, ramp_model, raw_ramps, write_references

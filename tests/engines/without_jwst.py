@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any, ClassVar
 
 sys.modules["jwst"] = None  # type: ignore[assignment]
 
 import pytest  # noqa: E402
+import stpipe  # noqa: E402
 from stdatamodels.jwst import datamodels  # noqa: E402
 
 import calservice.pipelines  # noqa: E402
 import calservice.steps  # noqa: E402
 from calservice.engines import strun  # noqa: E402
+from calservice.engines.strun_base import ExposureStep  # noqa: E402
 from calservice.model.errors import EngineError  # noqa: E402
 from calservice.steps.registry import NATIVE  # noqa: E402
 
@@ -47,9 +50,44 @@ def main(request: Path) -> None:
         with pytest.raises(TypeError, match="associations need the official package"):
             calservice.steps.LinearityStep().run(wrong)
     step = calservice.steps.LinearityStep()
-    assert step.remove_suffix("jw1_a.b_rate") == ("jw1_a.b", "_")
-    assert step.remove_suffix("jw1_a.b") == ("jw1_a.b", "_")
+    assert step.make_output_path("jw1_a.b_rate.fits") == "jw1_a.b_linearitystep.fits"
+    assert step.make_output_path("jw1-uncal.fits", idx=1, ext=".asdf") == "jw1_1-linearitystep.asdf"
+    assert step.make_output_path("jw1_fitopt.fits", suffix="rate") == "jw1_fitopt_rate.fits"
+    in_a_pipeline(given["inputs"]["linearity"])
+    prepared(step, given["inputs"]["linearity"])
     print("all was as expected")
+
+
+def in_a_pipeline(path: str) -> None:
+    """A step in a pipeline works on the model itself, and the log is that of the pipeline."""
+    opened = []
+
+    class Short(stpipe.Pipeline, ExposureStep):  # type: ignore[misc]
+        class_alias = "short"
+        step_defs: ClassVar = {"linearity": calservice.steps.LinearityStep}
+
+        def process(self, source: str) -> object:
+            opened.append(self.prepare_output(source))
+            return self.linearity.run(opened[0])
+
+    result = Short.call(path)
+    assert result is opened[0]
+    assert result.meta.cal_step.linearity == "COMPLETE"
+    assert "linearity" not in result.cal_logs.instance
+    assert any("Step linearity running" in line for line in result.cal_logs.short)
+
+
+def prepared(step: Any, path: str) -> None:
+    """Inputs are opened, converted and copied as the official base does."""
+    assert step.prepare_output(path, open_models=False) is path
+    with pytest.raises(TypeError, match="Copy is not possible"):
+        step.prepare_output(path, make_copy=True, open_models=False)
+    with datamodels.RampModel(path) as model:
+        assert step.prepare_output(model, make_copy=False) is model
+        assert step.prepare_output(model).data is not model.data
+        other = step.prepare_output(model, make_copy=False, open_as_type=datamodels.QuadModel)
+        assert type(other) is datamodels.QuadModel
+        assert other.data is model.data
 
 
 main(Path(sys.argv[1]))

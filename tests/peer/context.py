@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -11,45 +13,125 @@ from calservice.simulate.context import Rule, write_context
 
 USEAFTER = "2000-01-01T00:00:00"
 WANTED = (
-    ("miri", ("mask", "linearity")),
-    ("nircam", ("mask", "saturation", "superbias", "gain", "readnoise")),
-    ("nirspec", ("mask", "saturation")),
+    ("miri", ("mask", "saturation", "linearity", "dark", "gain", "readnoise", "emicorr")),
+    ("nircam", ("mask", "saturation", "superbias", "gain", "readnoise", "flat", "distortion")),
+    ("nirspec", ("mask", "saturation", "gain", "readnoise")),
     ("niriss", ("mask",)),
     ("fgs", ("mask",)),
 )
-
-
-def make_model(kind: str, shape: tuple[int, int]) -> Any:
-    """Return a reference with a value that does something, but little."""
-    from stdatamodels.jwst import datamodels as dm
-
-    values = np.full(shape, 1, np.float32)
-    makers = {
-        "mask": lambda: dm.MaskModel(dq=np.zeros(shape, np.uint32)),
-        "saturation": lambda: dm.SaturationModel(data=values * 60000),
-        "superbias": lambda: dm.SuperBiasModel(data=values * 10000),
-        "linearity": lambda: dm.LinearityModel(coeffs=np.stack([values * 0, values]), dq=np.zeros(shape, np.uint32)),
-        "gain": lambda: dm.GainModel(data=values * 2),
-        "readnoise": lambda: dm.ReadnoiseModel(data=values * 10),
-    }
-    return makers[kind]()
+NAMED = MappingProxyType({("nircam", "flat"): "jwst_nircam_flat_0296.fits"})
+"""File names that a test expects."""
+DETECTORS = MappingProxyType({("nircam", "flat"): "NRCA1"})
+"""References that hold for one detector only."""
+PARAMETERS: tuple[tuple[str, str, Mapping[str, Any]], ...] = (
+    ("darkpipeline", "jwst.pipeline.calwebb_dark.DarkPipeline", {"suffix": "dark"}),
+    (
+        "whitelightstep",
+        "jwst.white_light.white_light_step.WhiteLightStep",
+        {"min_wavelength": 5.0, "max_wavelength": 12.0},
+    ),
+)
+"""Parameter references of MIRI, as the tests expect them: class in the name of the type, class, parameters."""
 
 
 def write_peer_context(cache: Path) -> str:
     """Write the references and a context that selects them by instrument; return the context's name."""
     rules = []
     for instrument, kinds in WANTED:
-        shape = (1024, 1032) if instrument == "miri" else (2048, 2048)
         folder = cache / "references" / "jwst" / instrument
         folder.mkdir(parents=True)
         for kind in kinds:
-            model = make_model(kind, shape)
-            meta = model.meta
-            meta.description, meta.author, meta.pedigree, meta.useafter = "plain", "test", "DUMMY", USEAFTER
-            meta.reftype, meta.instrument.name = kind, instrument.upper()
-            where = meta.subarray
-            where.xstart, where.ystart, where.xsize, where.ysize = 1, 1, shape[1], shape[0]
-            name = f"jwst_{instrument}_{kind}_0001.fits"
+            model = make_model(kind, instrument)
+            extension = "asdf" if kind in ("distortion", "emicorr") else "fits"
+            name = NAMED.get((instrument, kind), f"jwst_{instrument}_{kind}_0001.{extension}")
             model.save(str(folder / name))
-            rules.append(Rule(instrument, kind, ("META.INSTRUMENT.NAME",), (instrument.upper(),), USEAFTER, name))
+            detector = DETECTORS.get((instrument, kind))
+            keys, values = ("META.INSTRUMENT.NAME",), (instrument.upper(),)
+            if detector is not None:
+                keys, values = ("META.INSTRUMENT.DETECTOR",), (detector,)
+            rules.append(Rule(instrument, kind, keys, values, USEAFTER, name))
+    for kind, class_name, parameters in PARAMETERS:
+        name = f"jwst_miri_pars-{kind}_0001.asdf"
+        write_parameters(cache / "references" / "jwst" / "miri" / name, kind, class_name, parameters)
+        rules.append(Rule("miri", f"pars-{kind}", ("META.INSTRUMENT.NAME",), ("MIRI",), USEAFTER, name))
     return write_context(cache, rules)
+
+
+def make_model(kind: str, instrument: str) -> Any:
+    """Return a reference with values that do something, but little."""
+    from stdatamodels.jwst import datamodels as dm
+
+    shape = (1024, 1032) if instrument == "miri" else (2048, 2048)
+    values = np.full(shape, 1, np.float32)
+    makers = {
+        "mask": lambda: dm.MaskModel(dq=np.zeros(shape, np.uint32)),
+        "saturation": lambda: dm.SaturationModel(data=values * 60000),
+        "superbias": lambda: dm.SuperBiasModel(data=values * 10000),
+        "linearity": lambda: dm.LinearityModel(coeffs=np.stack([values * 0, values]), dq=np.zeros(shape, np.uint32)),
+        "dark": lambda: dm.DarkMIRIModel(data=np.zeros((1, 5, *shape), np.float32)),
+        "gain": lambda: dm.GainModel(data=values * 2),
+        "readnoise": lambda: dm.ReadnoiseModel(data=values * 10),
+        "flat": lambda: dm.FlatModel(data=values),
+        "emicorr": emicorr,
+        "distortion": distortion,
+    }
+    model = makers[kind]()
+    meta = model.meta
+    meta.description, meta.author, meta.pedigree, meta.useafter = "plain", "test", "DUMMY", USEAFTER
+    meta.reftype, meta.instrument.name = kind, instrument.upper()
+    if kind not in ("distortion", "emicorr"):
+        where = meta.subarray
+        where.xstart, where.ystart, where.xsize, where.ysize = 1, 1, shape[1], shape[0]
+    if kind == "dark":
+        meta.exposure.nframes, meta.exposure.groupgap = 1, 0
+    return model
+
+
+def emicorr() -> Any:
+    """Return one frequency of interference, in one subarray."""
+    from stdatamodels.jwst.datamodels import EmiModel
+
+    model = EmiModel()
+    model.frequencies = {"Hz390": {"frequency": 390.625, "phase_amplitudes": np.full(20, 0.1)}}
+    model.subarray_cases = {"MASK1550": {"frameclocks": 23968, "rowclocks": 82, "freqs": {"FAST": ["Hz390"]}}}
+    return model
+
+
+def distortion() -> Any:
+    """Return pixels of 0.031 arcseconds around the middle of a detector."""
+    from astropy import units
+    from astropy.modeling.models import Scale, Shift
+    from stdatamodels.jwst.datamodels import DistortionModel
+
+    model = DistortionModel(
+        model=(Shift(-1024) & Shift(-1024)) | (Scale(0.031) & Scale(0.031)) | (Shift(-453.4) & Shift(-373.8)),
+        input_units=units.pix,
+        output_units=units.arcsec,
+    )
+    model.meta.exposure.type = "NRC_IMAGE"
+    where = model.meta.instrument
+    where.detector, where.channel, where.module, where.p_pupil = "NRCA1", "SHORT", "A", "CLEAR|"
+    return model
+
+
+def write_parameters(path: Path, kind: str, class_name: str, parameters: Mapping[str, Any]) -> None:
+    """Write a parameter reference."""
+    import asdf
+
+    tree = {
+        "class": class_name,
+        "name": kind.removesuffix("step"),
+        "parameters": dict(parameters),
+        "meta": {
+            "author": "test",
+            "date": USEAFTER,
+            "description": "plain",
+            "instrument": {"name": "MIRI"},
+            "origin": "test",
+            "pedigree": "DUMMY",
+            "reftype": f"pars-{kind}",
+            "telescope": "JWST",
+            "useafter": USEAFTER,
+        },
+    }
+    asdf.AsdfFile(tree).write_to(path)
