@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from calservice import __version__
-from calservice.cli import jobs, pages, run, tools
+from calservice.cli import jobs, pages, references, run, tools
 from calservice.model.errors import CalserviceError, Problems
 
 __all__ = ["main"]
@@ -66,6 +66,7 @@ for command in (
     run.run,
     tools.compare,
     tools.steps,
+    references.references,
     tools.simulate,
     tools.demo,
     pages.completion,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from calservice.model.errors import ReferenceFileError
-from calservice.references.cache import locate
+from calservice.references.cache import at_hand
 from calservice.references.select import NOT_APPLICABLE, Crds
 
 __all__ = ["install", "installed"]
@@ -38,8 +38,9 @@ def install(cache: Path, context: str) -> None:
     Sets ``CRDS_PATH``, ``CRDS_CONTEXT``, ``CRDS_MODE=local``, ``CRDS_READONLY_CACHE=1`` for this
     process and its children, and removes ``CRDS_SERVER_URL`` and the variables by which crds would
     look for parts of its cache elsewhere. A type that the context does not know is "N/A"; a file
-    that is not in the cache is a ReferenceFileError that names it; a type without a match is
-    crds' own CrdsLookupError, since some steps expect and handle it.
+    that is not in the cache, or is found changed at its first use on this host, is a ReferenceFileError
+    that names it; a type without a match is crds' own CrdsLookupError, since some steps expect and
+    handle it.
 
     Parameters
     ----------
@@ -120,12 +121,4 @@ def _reference_paths(
 
 
 def _path(crds: Crds, name: str) -> str:
-    if name == NOT_APPLICABLE:
-        return name
-    path = locate(crds.cache, name)
-    if not path.is_file():
-        raise ReferenceFileError(
-            f"the reference file {name} of {crds.context} is not in the CRDS cache {crds.cache}: "
-            "fetch the references of the plan before it runs"
-        )
-    return str(path)
+    return name if name == NOT_APPLICABLE else str(at_hand(crds.cache, name).path)

@@ -19,24 +19,23 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from calservice.model.errors import Problems, ReferenceFileError
-from calservice.references.cache import complete_context, server_info
-from calservice.references.server import Server, recorded_info
+from calservice.references.catalog import server_info
+from calservice.references.download import Progress
+from calservice.references.keywords import header_from_fits
+from calservice.references.locks import hold
+from calservice.references.mappings import complete_context, named
+from calservice.references.server import Server, address, recorded_info, setting
 
-__all__ = ["NOT_APPLICABLE", "Crds", "header_from_fits"]
+__all__ = ["NOT_APPLICABLE", "Crds", "cache_folder", "header_from_fits"]
 
 NOT_APPLICABLE = "N/A"
 _DATE, _TIME = "META.OBSERVATION.DATE", "META.OBSERVATION.TIME"
 _INSTRUMENT = "META.INSTRUMENT.NAME"
 _LATEST = ("latest", "jwst-latest", "jwst-operational")
-
-
-def _allowed(variable: str) -> bool:
-    return os.environ.get(variable, "0").lower() in ("1", "true", "t", "yes", "y")
 
 
 def _bad_files(cache: Path) -> frozenset[str]:
@@ -121,7 +120,7 @@ class _Context:
             ) from None
         if isinstance(imap, str):
             return None
-        if instrument not in self.checked and not _allowed("CRDS_ALLOW_BAD_RULES"):
+        if instrument not in self.checked and not setting("CRDS_ALLOW_BAD_RULES"):
             names = {self.name, imap.basename, *map(str, imap.selector.values())}
             if bad := sorted(names & _bad_files(self.cache)):
                 raise ReferenceFileError(
@@ -170,6 +169,20 @@ def _moment(header: Mapping[str, str]) -> str | None:
         return None
 
 
+def cache_folder(cache: str | Path | None = None) -> Path:
+    """Return the folder of the cache: the given one, else that of ``CRDS_PATH``.
+
+    Raises
+    ------
+    ReferenceFileError
+        None is named.
+    """
+    place = cache or os.environ.get("CRDS_PATH")
+    if not place:
+        raise ReferenceFileError("no CRDS cache is named: give its folder, or set CRDS_PATH")
+    return Path(os.path.abspath(os.path.expanduser(place)))
+
+
 @dataclass(frozen=True)
 class Crds:
     """A CRDS context, pinned, with the cache that holds it.
@@ -195,19 +208,18 @@ class Crds:
         context: str | None = None,
         cache: str | Path | None = None,
         server: str | None = None,
+        on_progress: Progress | None = None,
     ) -> Crds:
         """Settle cache, server and context, and have the context's mappings in the cache.
 
+        The context is marked as in use by this process, so that its files are not pruned.
+
         Parameters
         ----------
-        context : str, optional
-            A pipeline mapping, ``latest``, ``edit``, ``build`` (of the installed jwst) or a dated
-            context. By default ``CRDS_CONTEXT``, then the operational context of the server, then
-            (offline) the one that the cache recorded.
-        cache : path, optional
-            By default ``CRDS_PATH``.
-        server : str, optional
-            By default ``CRDS_SERVER_URL``; an empty string stays offline.
+        context, cache, server : optional
+            As for `settle`.
+        on_progress : callable, optional
+            Called as mappings come: (file name, bytes so far, bytes in all), one thread at a time.
 
         Raises
         ------
@@ -218,12 +230,41 @@ class Crds:
         Problems
             Mappings that could not be brought, each with the reason.
         """
-        place = cache or os.environ.get("CRDS_PATH")
-        if not place:
-            raise ReferenceFileError("no CRDS cache is named: give its folder, or set CRDS_PATH")
-        folder = Path(os.path.abspath(os.path.expanduser(place)))
-        url = os.environ.get("CRDS_SERVER_URL") if server is None else server
-        url = None if not url or "serverless" in url else url.rstrip("/")
+        found = cls.settle(context=context, cache=cache, server=server)
+        complete_context(found.cache, found.context, found.server, on_progress=on_progress)
+        hold(found.cache, found.context)
+        return found
+
+    @classmethod
+    def settle(
+        cls,
+        *,
+        context: str | None = None,
+        cache: str | Path | None = None,
+        server: str | None = None,
+    ) -> Crds:
+        """Settle cache, server and the name of the context; its mappings need not be there.
+
+        Parameters
+        ----------
+        context : str, optional
+            A pipeline mapping, ``latest``, ``edit``, ``build`` (of the installed jwst) or a dated
+            context. By default ``CRDS_CONTEXT``, then the operational context of the server, then
+            (offline) the one that the cache recorded.
+        cache : path, optional
+            By default ``CRDS_PATH``.
+        server : str, optional
+            URL, ``ops`` or ``pub``. By default ``CRDS_SERVER_URL``; an empty string stays offline.
+
+        Raises
+        ------
+        ReferenceFileError
+            No cache is named, or nothing says which context it is to be.
+        TransientError
+            The server is needed and does not answer.
+        """
+        folder = cache_folder(cache)
+        url = address(os.environ.get("CRDS_SERVER_URL") if server is None else server)
         asked = context or os.environ.get("CRDS_CONTEXT") or "latest"
         if url is None and not folder.is_dir():
             raise ReferenceFileError(
@@ -232,7 +273,6 @@ class Crds:
         name = asked if asked.endswith(".pmap") else _translated(asked, folder, url)
         if Path(name).name != name:
             raise ReferenceFileError(f"{name!r} is not the name of a CRDS context")
-        complete_context(folder, name, url)
         return cls(folder, name, url)
 
     def look_up(self, parameters: Mapping[str, Any], reftypes: Sequence[str]) -> dict[str, str | ReferenceFileError]:
@@ -280,7 +320,7 @@ class Crds:
             values = ", ".join(f"{k.lower()}={header[k.upper()]}" for k in keys if k.upper() in header)
             why = f"{str(error.args[0]).rstrip('.')} ({values})"
             return ReferenceFileError(f"no {kind} reference for this {where}: {why}")
-        if name in bad and not _allowed("CRDS_ALLOW_BAD_REFERENCES"):
+        if name in bad and not setting("CRDS_ALLOW_BAD_REFERENCES"):
             return ReferenceFileError(
                 f"the {kind} reference {name} of {self.context} is marked as scientifically invalid "
                 "by the CRDS server; set CRDS_ALLOW_BAD_REFERENCES=1 to use it all the same"
@@ -307,6 +347,19 @@ class Crds:
         if errors := [error for error in found.values() if isinstance(error, ReferenceFileError)]:
             raise Problems(errors)
         return {kind: str(name) for kind, name in found.items()}
+
+    def everything(self, instruments: Iterable[str] = (), types: Iterable[str] = ()) -> frozenset[str]:
+        """Return all references that the context names for some instruments and types (none: all of them).
+
+        Those that the server marks as scientifically invalid are left out, unless they are allowed.
+
+        Raises
+        ------
+        ReferenceFileError
+            The context has nothing of an instrument or type, or a mapping is missing.
+        """
+        bad = frozenset() if setting("CRDS_ALLOW_BAD_REFERENCES") else _bad_files(self.cache)
+        return named(self.cache, self.context).chosen(instruments, types) - bad
 
     def parkeys(self, instrument: str, reftypes: Iterable[str]) -> frozenset[str]:
         """Return the ``meta.…`` names that selection of these types reads."""
@@ -344,56 +397,3 @@ def _translated(asked: str, cache: Path, url: str | None) -> str:
     if asked.endswith("edit"):
         return str(info["edit_context"])
     return str(info.get("latest_context") or info["operational_context"])
-
-
-@lru_cache(maxsize=1)
-def _keyword_table() -> dict[str, tuple[tuple[str, str], ...]]:
-    """Return keyword to ((HDU, ``meta`` name), ...) of the core schema.
-
-    The schema's file is read as it lies in the installed package: importing that package, or asking asdf for the
-    schema, takes a hundred times as long.
-    """
-    import yaml
-
-    spec = find_spec("stdatamodels")
-    assert spec is not None
-    assert spec.origin is not None
-    folder = Path(spec.origin).parent / "jwst" / "datamodels" / "schemas"
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    table: dict[str, dict[tuple[str, str], None]] = {}
-
-    def visit(node: Mapping[str, Any], path: tuple[str, ...]) -> None:
-        if "$ref" in node:
-            name = str(node["$ref"]).rpartition("/")[2].removesuffix(".yaml")
-            node = yaml.load((folder / f"{name}.yaml").read_text(), loader)  # noqa: S506 - a safe loader
-        if "fits_keyword" in node:
-            place = (str(node.get("fits_hdu", "PRIMARY")), ".".join(path))
-            table.setdefault(str(node["fits_keyword"]).upper(), {})[place] = None
-        for name, inner in node.get("properties", {}).items():
-            visit(inner, (*path, str(name)))
-        for kind in ("allOf", "anyOf", "oneOf"):
-            for inner in node.get(kind, ()):
-                visit(inner, path)
-
-    visit({"$ref": "core.schema"}, ())
-    return {keyword: tuple(places) for keyword, places in table.items()}
-
-
-def header_from_fits(header: Any) -> dict[str, Any]:
-    """Return FITS keywords under the ``meta.…`` names that the rules of CRDS match on.
-
-    Parameters
-    ----------
-    header : FITS header, mapping of keywords, HDU list, or sequence of headers
-        One header is taken as it is, whatever extension its keywords belong to. In several, each
-        keyword counts only in its own extension, and the first one wins.
-    """
-    alone = hasattr(header, "keys")
-    table, found = _keyword_table(), dict[str, Any]()
-    for part in [header] if alone else [getattr(item, "header", item) for item in header]:
-        here = str(part.get("EXTNAME", "PRIMARY")).strip().upper()
-        for keyword, value in part.items():
-            for hdu, name in table.get(keyword.upper(), ()):
-                if (alone or hdu == here) and isinstance(value, (str, int, float, bool)):
-                    found.setdefault(name, value)
-    return found

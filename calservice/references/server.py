@@ -20,9 +20,34 @@ from typing import Any, TypeVar
 
 from calservice.model.errors import ReferenceFileError, TransientError
 
-__all__ = ["PATIENCE", "Patience", "Server", "opened", "recorded_info", "retried", "unpacked"]
+__all__ = [
+    "PATIENCE",
+    "SERVERS",
+    "Patience",
+    "Server",
+    "address",
+    "opened",
+    "recorded_info",
+    "retried",
+    "setting",
+    "unpacked",
+]
 
 T = TypeVar("T")
+
+SERVERS = {"ops": "https://jwst-crds.stsci.edu", "pub": "https://jwst-crds-pub.stsci.edu"}
+"""The public servers: that of the operations pipeline, and that of the latest release of the jwst package."""
+
+
+def address(server: str | None) -> str | None:
+    """Return the address of a server given by name (``ops``, ``pub``) or URL; None for none, or crds' "serverless"."""
+    server = SERVERS.get((server or "").lower(), server)
+    return None if not server or "serverless" in server else server.rstrip("/")
+
+
+def setting(variable: str) -> bool:
+    """Whether an environment variable says yes, in one of the words of crds."""
+    return os.environ.get(variable, "0").lower() in ("1", "true", "t", "yes", "y")
 
 
 @dataclass(frozen=True)
@@ -59,13 +84,15 @@ def retried(what: str, action: Callable[[], T], patience: Patience) -> T:
         except urllib.error.HTTPError as error:
             error.close()
             if error.code < 500 and error.code not in (408, 429):
-                raise ReferenceFileError(f"{what}: HTTP {error.code} {error.reason}") from error
+                raise ReferenceFileError(
+                    f"{what}: HTTP {error.code} {error.reason}. Check the name, and the server (CRDS_SERVER_URL)"
+                ) from error
             why = f"HTTP {error.code} {error.reason}"
         except (urllib.error.URLError, http.client.HTTPException, ssl.SSLError, ConnectionError, TimeoutError) as e:
             why = str(getattr(e, "reason", "") or e) or type(e).__name__
         if attempt + 1 < patience.attempts:
             time.sleep(patience.pause * 2**attempt)
-    raise TransientError(f"{what}: {why} ({patience.attempts} attempts)")
+    raise TransientError(f"{what}: {why} ({patience.attempts} attempts). Try again later")
 
 
 def opened(url: str, patience: Patience, data: bytes | None = None) -> http.client.HTTPResponse:

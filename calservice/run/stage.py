@@ -146,10 +146,12 @@ def versions() -> dict[str, str]:
 def _calibrate(stage: Stage, job: Job, primary: Path, out: Path) -> tuple[StepOutcome, ...]:
     """Run the pipeline; return what became of its steps."""
     from calservice.references import pinned
+    from calservice.references.cache import confirm
 
     os.environ["STPIPE_DISABLE_CRDS_STEPPARS"] = "true"  # the plan has settled all parameters
     if job.context:
         pinned.install(Path(job.cache), job.context)
+        confirm(Path(job.cache), stage.references)
     for name, value in stage.origins.items():
         log.info("parameter %s from %s", name, value)
     if "native" in stage.engines.values() or stage.pipeline not in _official_paths():
@@ -194,14 +196,23 @@ def _gather(stage: Stage, store: Store, folder: Path, made: Mapping[str, str]) -
                 f"{shown(item.file.url)}: its length changed from {item.file.size} to {info.st_size} since planning"
             )
     if stage.association is None:
-        return folder / stage.inputs[0].name, tuple(records)
+        return folder / _plain(stage.inputs[0].name), tuple(records)
+    products = [
+        {**product, "members": [{**m, "expname": _plain(m["expname"])} for m in product["members"]]}
+        for product in stage.association["products"]
+    ]
     primary = folder / (stage.asn_filename or f"{stage.product}_asn.json")
-    primary.write_text(json.dumps(stage.association, indent=2))
+    primary.write_text(json.dumps({**stage.association, "products": products}, indent=2))
     return primary, tuple(records)
 
 
+def _plain(name: str) -> str:
+    """Return the name under which a file is opened: what is compressed is known by its content, outputs by names."""
+    return name.removesuffix(".gz")
+
+
 def _bring(item: Input, store: Store, folder: Path, made: Mapping[str, str]) -> Path:
-    target = folder / item.name
+    target = folder / _plain(item.name)
     if target.exists():
         return target
     if item.name in made:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import gzip
 import json
 import logging
 import os
@@ -414,3 +415,15 @@ def test_what_logs_in_products_leave_out(message: str) -> None:
 
     record = logging.LogRecord("jwst.jump", logging.INFO, __file__, 1, message, (), None)
     assert formatter().format(record) == _LOG_FORMATTER.format(record)
+
+
+def test_compressed_exposures_are_named_as_if_they_were_not(forks: Forks, tmp_path: Path) -> None:
+    packed = forks.inputs / "packed_uncal.fits.gz"
+    packed.write_bytes(gzip.compress((forks.inputs / "raw_uncal.fits").read_bytes(), 1))
+    try:
+        _, made = forks.run("calservice", ["run", "dq_init", packed.name], tmp_path / "packed")
+        _, plain = forks.run("calservice", ["run", "dq_init", "raw_uncal.fits"], tmp_path / "plain")
+        found = compare_places(str(made["packed_dqinitstep.fits"]), str(plain["raw_dqinitstep.fits"]))
+        assert {k.name for file in found.files for hdu in file.hdus for k in hdu.keywords} == {"FILENAME"}
+    finally:
+        packed.unlink()

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
-from calservice.references import Patience
+from calservice.references import Patience, records
 from calservice.references.select import Crds
 
 CONTEXT = "jwst_0001.pmap"
@@ -54,29 +55,26 @@ class Store:
             for name, content in self.names.items()
         }
 
-    def rules(self, kind: str, cases: dict[str, dict[str, str]], **header: Any) -> None:
+    def rules(self, kind: str, cases: dict[str, dict[str, str]], serial: str = "0001", **header: Any) -> str:
         """Add an rmap of NIRCam that matches on the detector: detector to use-after date to file."""
         inner = "".join(f"    ({d!r},) : UseAfter({after!r}),\n" for d, after in cases.items())
-        name = f"jwst_nircam_{kind}_0001.rmap"
+        name = f"jwst_nircam_{kind}_{serial}.rmap"
         parkey = (("META.INSTRUMENT.DETECTOR",), ("META.OBSERVATION.DATE", "META.OBSERVATION.TIME"))
         header |= {"instrument": "NIRCAM", "filekind": kind.upper(), "parkey": parkey}
         text = mapping(name, "REFERENCE", "Match({\n" + inner + "})", classes=("Match", "UseAfter"), **header)
-        self.put(name, text.encode())
+        return self.put(name, text.encode())
 
-    def context(self, kinds: list[str]) -> None:
-        rmaps = "".join(f"    {k.upper()!r} : 'jwst_nircam_{k}_0001.rmap',\n" for k in kinds)
-        imap = mapping(
-            "jwst_nircam_0001.imap",
-            "INSTRUMENT",
-            "{\n" + rmaps + "    'FRINGE' : 'N/A',\n}",
-            instrument="NIRCAM",
-            parkey=("REFTYPE",),
-        )
-        self.put("jwst_nircam_0001.imap", imap.encode())
-        pmap = mapping(
-            CONTEXT, "PIPELINE", "{\n    'NIRCAM' : 'jwst_nircam_0001.imap',\n}", parkey=("META.INSTRUMENT.NAME",)
-        )
-        self.put(CONTEXT, pmap.encode())
+    def context(self, kinds: list[str], serial: str = "0001", older: dict[str, str] | None = None) -> str:
+        """Add a context of some types, whose rmaps have the serial 0001 where ``older`` names no others."""
+        rmaps = {k: f"jwst_nircam_{k}_0001.rmap" for k in kinds} | (older or {})
+        lines = "".join(f"    {kind.upper()!r} : {name!r},\n" for kind, name in rmaps.items())
+        name = f"jwst_nircam_{serial}.imap"
+        selector = "{\n" + lines + "    'FRINGE' : 'N/A',\n}"
+        imap = mapping(name, "INSTRUMENT", selector, instrument="NIRCAM", parkey=("REFTYPE",))
+        self.put(name, imap.encode())
+        selector = "{\n    'NIRCAM' : '" + name + "',\n}"
+        pmap = mapping(f"jwst_{serial}.pmap", "PIPELINE", selector, parkey=("META.INSTRUMENT.NAME",))
+        return self.put(f"jwst_{serial}.pmap", pmap.encode())
 
     def lay(self, cache: Path, *, references: bool = True, catalog: bool = False, flat: bool = False) -> Path:
         """Lay out an offline cache: mappings, if asked for references and the server's description."""
@@ -171,3 +169,31 @@ def offline(store: Store, tmp_path: Path) -> Crds:
 def hurry() -> Patience:
     """Return a patience that fits tests."""
     return HURRY
+
+
+@dataclass
+class Said:
+    """What a command said, and its exit status."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def calservice() -> Callable[..., Said]:
+    """Return a function that runs a command of ``calservice references`` in this process."""
+    return _calservice
+
+
+def _calservice(*words: object) -> Said:
+    from calservice.cli import main
+
+    records._seen.clear()  # as in a new process
+    done = CliRunner().invoke(main, ["references", *map(str, words)])
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return Said(done.exit_code, done.stdout, done.stderr)

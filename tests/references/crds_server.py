@@ -1,6 +1,6 @@
 """A CRDS server on the loopback interface, for tests: JSON-RPC calls, mappings and references.
 
-Run as ``python crds_server.py STORE``; prints its port. ``STORE`` holds ``mappings/``, ``references/``
+Run as ``python crds_server.py STORE [CONTEXT]``; prints its port. ``STORE`` holds ``mappings/``, ``references/``
 and ``catalog.json`` (file name to size and sha1sum). ``PUT /control`` with a JSON object changes how it
 behaves: ``slow`` (seconds a reference takes), ``corrupt`` (names), ``fail`` (name to how many times it
 answers 503), ``rpc_fail`` (how many calls answer 503), ``refuse`` (names of unknown methods).
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 STORE = Path(sys.argv[1])
-CONTEXT = "jwst_0001.pmap"
+CONTEXT = sys.argv[2] if len(sys.argv) > 2 else "jwst_0001.pmap"
 COUNT: collections.Counter[str] = collections.Counter()
 CONTROL: dict[str, Any] = {"slow": 0.0, "corrupt": [], "fail": {}, "rpc_fail": 0, "refuse": []}
 LOCK = threading.Lock()

@@ -7,68 +7,44 @@ import errno
 import fcntl
 import hashlib
 import os
-import shutil
+import platform
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from calservice.model.errors import OutputError, Problems, ReferenceFileError, TransientError
+from calservice.model.plan import ReferenceUse
 from calservice.references import Patience, records
-from calservice.references import cache as module
-from calservice.references.cache import fetch, locate, override
-from calservice.references.records import Entry
+from calservice.references.cache import at_hand, confirm, fetch, locate, override
 from calservice.references.select import Crds
 
 DARK, GAIN = "jwst_nircam_dark_0000.fits", "jwst_nircam_gain_0100.fits"
 FETCHER = """
-import json, resource, sys
+import json, sys
 from pathlib import Path
 from calservice.references import Patience
 from calservice.references.cache import fetch
 from calservice.references.select import Crds
-url, cache, limit, *names = sys.argv[1:]
-if int(limit):
-    resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
+url, cache, *names = sys.argv[1:]
 patience = Patience(timeout=5, attempts=3, pause=0.02, wait=30, poll=0.02)
 found = fetch(Crds(Path(cache), "jwst_0001.pmap", url), names, patience=patience)
 print(json.dumps({name: [file.sha1, len(file.path.read_bytes())] for name, file in found.items()}))
 """
 
 
-def fetcher(url: str, cache: Path, *names: str, limit: int = 0) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", FETCHER, url, str(cache), str(limit), *names]
+def fetcher(url: str, cache: Path, *names: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", FETCHER, url, str(cache), *names]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def leftovers(cache: Path) -> list[str]:
     return [str(p) for p in cache.rglob(".*") if p.name.startswith((".tmp_", ".lock_"))]
-
-
-@contextmanager
-def unprivileged() -> Iterator[Path]:
-    """Yield a folder open to all, for code that runs without the superuser's rights."""
-    folder = Path(tempfile.mkdtemp(prefix="calservice-test-"))
-    folder.chmod(0o777)
-    root = os.geteuid() == 0
-    try:
-        if root:
-            os.seteuid(65534)
-        yield folder
-    finally:
-        if root:
-            os.seteuid(0)
-        for path in folder.rglob("*"):
-            if path.is_dir():
-                path.chmod(0o755)
-        shutil.rmtree(folder)
 
 
 def test_several_processes_fetch_each_file_once_and_whole(store: Any, serve: Any, tmp_path: Path) -> None:
@@ -193,39 +169,60 @@ def test_old_server_without_file_info(store: Any, serve: Any, tmp_path: Path, hu
         fetch(crds, [GAIN], patience=hurry)
 
 
-def test_no_space(serve: Any, tmp_path: Path) -> None:
-    server = serve()
-    process = fetcher(server.url, tmp_path, DARK, limit=60_000)
-    _, errors = process.communicate(timeout=30)
-    assert process.returncode == 1
-    assert f"no space for {DARK}" in errors
-    assert not locate(tmp_path, DARK).exists()
-    assert not leftovers(tmp_path)
-    error = module._Download(tmp_path / DARK, "", Entry(size=7), Patience(), lambda *_: None)
-    assert isinstance(error._explained(OSError(28, "No space left on device")), OutputError)
+def test_no_space(store: Any, serve: Any, small_disk: Path, hurry: Patience) -> None:
+    crds = Crds(small_disk / "cache", "jwst_0001.pmap", serve().url)
+    (small_disk / "ballast").write_bytes(bytes(2 * 1024**2 - 60_000 - 32_768))
+    with pytest.raises(Problems, match=f"no space for {DARK} .*No space left on device") as caught:
+        fetch(crds, [DARK], patience=hurry)
+    assert isinstance(caught.value.problems[0], OutputError)
+    assert not locate(crds.cache, DARK).exists()
+    assert not leftovers(crds.cache)
+    (small_disk / "ballast").unlink()
+    assert fetch(crds, [DARK], patience=hurry)[DARK].path.read_bytes() == store.names[DARK]
 
 
-def test_read_only_cache(store: Any, serve: Any, hurry: Patience) -> None:
+def test_read_only_cache(store: Any, serve: Any, hurry: Patience, unprivileged: Any) -> None:
     server = serve()
-    with unprivileged() as folder:
+    with unprivileged() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder / "home"))
         cache = folder / "cache"
         place = cache / "references" / "jwst" / "nircam"
         place.mkdir(parents=True)
         (place / GAIN).write_bytes(store.names[GAIN])
-        for path in (cache, cache / "references", place.parent, place):
+        closed = (cache, cache / "references", place.parent, place)
+        for path in closed:
             path.chmod(0o555)
         crds = Crds(cache, "jwst_0001.pmap", server.url)
         with pytest.raises(Problems, match=f"{DARK} is not in the CRDS cache, and .* cannot be written"):
             fetch(crds, [DARK], patience=hurry)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("XDG_CACHE_HOME", str(folder / "home"))
-            found = fetch(crds, [GAIN], patience=hurry)[GAIN]
-            assert found.sha1 == hashlib.sha1(store.names[GAIN]).hexdigest()
-            assert len([*(folder / "home").rglob("*.json")]) == 1
-            patch.setattr(records, "sha1_of", lambda path: pytest.fail("hashed again"))
-            records._seen.clear()
-            assert fetch(crds, [GAIN], patience=hurry) == {GAIN: found}
+        found = fetch(crds, [GAIN], patience=hurry)[GAIN]
+        assert found.sha1 == hashlib.sha1(store.names[GAIN]).hexdigest()
+        assert len([*(folder / "home").rglob("*.json")]) == 1
+        patch.setattr(records, "hashed", lambda path: pytest.fail("hashed again"))
+        records._seen.clear()
+        assert fetch(crds, [GAIN], patience=hurry) == {GAIN: found}
         assert not (cache / ".calservice").exists()
+        for path in closed:
+            path.chmod(0o755)
+
+
+def test_readonly_setting_of_crds(store: Any, serve: Any, tmp_path: Path, monkeypatch: Any, hurry: Patience) -> None:
+    """A missing file is an error that names it, never a path to nothing; and nothing is written, though it could be."""
+    server = serve()
+    cache = store.lay(tmp_path / "cache")
+    locate(cache, DARK).unlink()
+    before = sorted(cache.rglob("*"))
+    monkeypatch.setenv("CRDS_READONLY_CACHE", "1")
+    crds = Crds.resolve(cache=cache, context="jwst_0001.pmap", server=server.url)
+    with pytest.raises(Problems, match=f"{DARK} is not in .* CRDS_READONLY_CACHE is set") as caught:
+        fetch(crds, [DARK, GAIN], patience=hurry)
+    assert len(caught.value.problems) == 1
+    with pytest.raises(ReferenceFileError, match=f"{DARK} is not in the CRDS cache"):
+        at_hand(cache, DARK)
+    assert sorted(cache.rglob("*")) == before
+    (cache / "mappings" / "jwst" / "jwst_nircam_gain_0001.rmap").unlink()
+    with pytest.raises(ReferenceFileError, match=r"gain_0001\.rmap missing; unset CRDS_READONLY_CACHE"):
+        Crds.resolve(cache=cache, context="jwst_0001.pmap", server=server.url)
 
 
 def test_offline_reports_all_missing_at_once(offline: Crds) -> None:
@@ -244,20 +241,93 @@ def test_offline_reports_all_missing_at_once(offline: Crds) -> None:
 def test_verified_once_and_changes_are_noticed(offline: Crds, monkeypatch: pytest.MonkeyPatch) -> None:
     first = fetch(offline, [DARK])[DARK]
     with monkeypatch.context() as patch:
-        patch.setattr(records, "sha1_of", lambda path: pytest.fail("hashed again"))
+        patch.setattr(records, "hashed", lambda path: pytest.fail("hashed again"))
         assert fetch(offline, [DARK])[DARK] == first
         records._seen.clear()  # another process: what the record says
         assert fetch(offline, [DARK])[DARK] == first
     os.utime(first.path)  # touched, same content: looked at again and fine
     assert fetch(offline, [DARK])[DARK] == first
-    content = first.path.read_bytes()
-    first.path.write_bytes(content[:-1] + b"?")
-    with pytest.raises(Problems, match="changed under its name") as caught:
+    change_unseen(first.path)
+    with pytest.raises(Problems, match=f"changed under its name.* verify --accept {DARK}"):
         fetch(offline, [DARK])
-    record = offline.cache / ".calservice" / "verified" / f"{DARK}.json"
-    assert str(record) in str(caught.value)
-    record.unlink()
+    records.Records(offline.cache).forget(DARK)
     assert fetch(offline, [DARK])[DARK].sha1 != first.sha1
+
+
+def change_unseen(path: Path) -> None:
+    """Change a file in place, with the same length and modification time."""
+    before = path.stat()
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def test_every_host_verifies_at_first_use(offline: Crds, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one host verified is not taken for granted by another that shares the cache, nor by its workers."""
+    read: list[str] = []
+    hashed = records.hashed
+    monkeypatch.setattr(records, "hashed", lambda path: read.append(path.name) or hashed(path))
+
+    def host(name: str) -> None:
+        monkeypatch.setattr(platform, "node", lambda: name)
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / name))
+        records._seen.clear()
+
+    def verify() -> ReferenceUse:
+        found = fetch(offline, [DARK])[DARK]
+        return ReferenceUse("dark", DARK, found.sha1, found.size, str(found.path))
+
+    host("one")
+    use = verify()
+    host("two")
+    confirm(offline.cache, [use])
+    assert at_hand(offline.cache, DARK).sha1 == use.sha1
+    assert read == [DARK, DARK]
+    for name in ("one", "two"):  # and again, in new processes
+        host(name)
+        confirm(offline.cache, [use, ReferenceUse("flat", "N/A")])
+    assert len(read) == 2
+    monkeypatch.setattr(platform, "node", lambda: "three")  # a home that hosts share
+    records._seen.clear()
+    confirm(offline.cache, [use])
+    assert len(read) == 3
+    change_unseen(locate(offline.cache, DARK))
+    for name in ("one", "two", "four"):
+        host(name)
+        with pytest.raises(Problems, match=f"{DARK} has the checksum .*, the plan was made with {use.sha1}"):
+            confirm(offline.cache, [use])
+        with pytest.raises(ReferenceFileError, match="changed under its name"):
+            at_hand(offline.cache, DARK)
+
+
+def test_a_host_without_a_home_remembers_too(offline: Crds, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/none")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    fetch(offline, [DARK])
+    records._seen.clear()
+    monkeypatch.setattr(records, "hashed", lambda path: pytest.fail("hashed again"))
+    assert fetch(offline, [DARK])[DARK].size
+    private = tmp_path / f"calservice-{os.geteuid()}"
+    assert private.stat().st_mode & 0o777 == 0o700
+    private.rename(tmp_path / "real")
+    private.symlink_to(tmp_path / "real")  # laid there by somebody else: not believed
+    records._seen.clear()
+    with pytest.raises(pytest.fail.Exception, match="hashed again"):
+        fetch(offline, [DARK])
+
+
+def test_overrides_are_confirmed_where_they_lie(offline: Crds, tmp_path: Path) -> None:
+    path = tmp_path / "mine.fits"
+    path.write_bytes(b"mine")
+    found = override(path)
+    use = ReferenceUse("dark", str(path), found.sha1, found.size, str(path))
+    confirm(offline.cache, [use])
+    path.write_bytes(b"thine")
+    gone = ReferenceUse("gain", "gone.fits", "0", 1, str(tmp_path / "gone.fits"))
+    with pytest.raises(Problems) as caught:
+        confirm(offline.cache, [use, gone])
+    assert "has 5 bytes, the plan was made with 4" in str(caught.value.problems[0])
+    assert "gone.fits cannot be read" in str(caught.value.problems[1])
+    assert [p.name for p in tmp_path.glob("*.json")] == []
 
 
 def test_catalog_of_the_cache_is_compared(store: Any, tmp_path: Path) -> None:
