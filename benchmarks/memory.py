@@ -20,7 +20,8 @@ from typing import Any
 
 from calservice.model.outcome import Job, Outcome
 from calservice.model.plan import Task
-from calservice.plan.build import Request, make_plan
+from calservice.plan.build import make_plan
+from calservice.plan.request import Request
 from calservice.run.cluster import local_cluster, run_on_cluster
 from calservice.simulate import simulate
 

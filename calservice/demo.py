@@ -17,8 +17,9 @@ from rich.table import Table
 from calservice import report
 from calservice.model.errors import EngineError, OutputError, Problems
 from calservice.model.outcome import exit_status
-from calservice.plan.build import Request, make_plan
+from calservice.plan.build import make_plan
 from calservice.plan.engines import EngineName
+from calservice.plan.request import Request
 from calservice.service import jobs
 from calservice.simulate import Simulation, simulate
 

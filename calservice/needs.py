@@ -4,22 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 
-from calservice.engines import official
-from calservice.model.errors import CalserviceError, ReferenceFileError
+from calservice.model.errors import CalserviceError
 from calservice.model.exposure import Exposure
-from calservice.model.plan import Input, Stage
-from calservice.plan import engines
-from calservice.plan.build import Request
-from calservice.plan.expand import Expansion, Folder, expand
-from calservice.plan.files import named_files
-from calservice.plan.parameter_files import read_parameters
-from calservice.plan.parameters import Layer, Settings, resolve
+from calservice.model.plan import Plan
+from calservice.plan.build import make_plan, plan_each
+from calservice.plan.request import Request
 from calservice.products.headers import read_exposure
-from calservice.products.survey import Survey, survey
-from calservice.references.select import NOT_APPLICABLE, Crds, header_from_fits
+from calservice.products.survey import survey
+from calservice.references.records import ReferenceFile
+from calservice.references.select import NOT_APPLICABLE, Crds
 
 __all__ = ["Have", "Need", "Needs", "needs"]
 
@@ -81,114 +76,43 @@ def needs(request: Request, crds: Crds, have: Have, pipeline: str | None = None)
     Needs
         Faults are collected there, not raised.
     """
-    found = survey(request.targets, inputs=request.inputs, pattern=request.pattern)
-    folders = {url: Folder(url, files, found.made.get(url, frozenset())) for url, files in found.files.items()}
-    header = cache(read_exposure)
-    expansion = expand(
-        found.associations,
-        found.exposures,
-        folders,
-        header,
-        level2=found.level2,
-        start=request.start,
-        top=request.top,
-    )
-    finder = _Finder(request, crds, have)
-    finder.out.problems = [*found.problems, *expansion.problems]
-    finder.out.notes = list(expansion.notes)
-    stages = list(expansion.stages.values())
-    if pipeline is not None:
-        stages = [s for s in stages if s.pipeline == pipeline]
-        if not stages:
-            stages = [_by_itself(pipeline, exposure) for exposure in _exposures(found, expansion, header)]
-            finder.out.notes = []  # they say what would not run
-    for stage in stages:
-        finder.look(stage)
-    out = finder.out
-    out.problems = list({str(p): p for p in out.problems}.values())
-    out.notes = list(dict.fromkeys(out.notes))
+
+    def bring(crds: Crds, names: Collection[str]) -> Mapping[str, ReferenceFile]:
+        parameters = {name for name in names if "_pars-" in name}
+        return {name: ReferenceFile(name, path, "", 0) for name, path in have(parameters).items()}
+
+    plan = make_plan(request, crds=crds, bring=bring)
+    if pipeline is None or any(stage.pipeline == pipeline for stage in plan):
+        return _told(plan, pipeline)
+    alone = _told(plan_each(pipeline, _exposures(request, plan), request, crds=crds, bring=bring), pipeline)
+    alone.problems = [*plan.problems, *alone.problems]
+    return alone
+
+
+def _told(plan: Plan, pipeline: str | None) -> Needs:
+    """Return what the stages of a plan need; of references that users name, there is nothing to bring."""
+    out = Needs(problems=list(plan.problems), notes=list(plan.notes))
+    for stage in plan:
+        if pipeline is not None and stage.pipeline != pipeline:
+            continue
+        if stage.exposure is None:
+            out.notes.append(f"{stage.id}: none of its members is there to select references for")
+            continue
+        chosen = {use.reftype: use.name for use in stage.references if "/" not in use.name or use.name == "N/A"}
+        out.stages.append(Need(stage.id, stage.pipeline, stage.exposure.file.name, chosen))
     return out
 
 
-def _exposures(found: Survey, expansion: Expansion, header: Callable[..., Exposure]) -> Iterator[Exposure]:
+def _exposures(request: Request, plan: Plan) -> Iterator[Exposure]:
     """Yield each exposure once: those that stages start from, and those that are calibrated already."""
     seen = set()
-    for stage in expansion.stages.values():
+    for stage in plan:
         if stage.exposure is not None and stage.exposure.file.url not in seen:
             seen.add(stage.exposure.file.url)
             yield stage.exposure
-    for file in found.exposures:
+    for file in survey(request.targets, inputs=request.inputs, pattern=request.pattern).exposures:
         if file.url not in seen:
             try:
-                yield header(file)
+                yield read_exposure(file)
             except CalserviceError:
-                continue  # expansion reported it
-
-
-def _by_itself(pipeline: str, exposure: Exposure) -> Stage:
-    only = (Input(exposure.file.name, "science", exposure.file),)
-    return Stage(f"{pipeline}:{exposure.base}", pipeline, 0, exposure.base, only, exposure=exposure)
-
-
-class _Finder:
-    def __init__(self, request: Request, crds: Crds, have: Have) -> None:
-        self.request = request
-        self.crds = crds
-        self.have = have
-        self.out = Needs()
-        self.headers: dict[str, Mapping[str, object]] = {}
-
-    def look(self, stage: Stage) -> None:
-        """Add what a stage needs."""
-        if stage.exposure is None:
-            self.out.notes.append(f"{stage.id}: none of its members is there to select references for")
-            return
-        try:
-            parameters, settings, named = self._settings(stage)
-        except CalserviceError as fault:
-            self.out.problems.append(fault)
-            return
-        choice = engines.choose(stage, settings, self.request.engine)
-        self.out.problems += choice.problems
-        types = set(engines.reference_types(stage, choice.engines, settings)) - named
-        chosen = {**parameters, **self._select(stage.exposure, types)}
-        self.out.stages.append(
-            Need(stage.id, stage.pipeline, stage.exposure.file.name, {kind: chosen[kind] for kind in sorted(chosen)})
-        )
-
-    def _settings(self, stage: Stage) -> tuple[dict[str, str], Settings, frozenset[str]]:
-        """Return a stage's parameter references, its parameters, and the types that these override."""
-        assert stage.exposure is not None
-        schemas = engines.schemas_for(stage.pipeline, stage.exposure.instrument)
-        parameters, layers = self._parameters(stage.pipeline, stage.exposure)
-        settings, problems, _ = resolve(schemas, [*layers, *self.request.layers])
-        named, faults = named_files(settings, schemas)
-        self.out.problems += [*problems, *faults]
-        return parameters, settings, frozenset(named)
-
-    def _parameters(self, pipeline: str, exposure: Exposure) -> tuple[dict[str, str], list[Layer]]:
-        """Return the parameter references of a pipeline and its steps, and what those at hand say."""
-        if not official.available() or pipeline not in official.catalog():
-            return {}, []
-        types = official.catalog().pars(pipeline)
-        found = self._select(exposure, set(types.values()))
-        paths = self.have(frozenset(found.values()) - {NOT_APPLICABLE})
-        layers = []
-        for step, kind in sorted(types.items(), key=lambda item: item[0] == ""):
-            if (name := found.get(kind, NOT_APPLICABLE)) in paths:
-                values = read_parameters(str(paths[name])).values
-                layers.append(Layer(f"CRDS {kind} {name}", values, None if step else pipeline, step or None))
-        return found, layers
-
-    def _select(self, exposure: Exposure, types: Collection[str]) -> dict[str, str]:
-        url = exposure.file.url
-        if url not in self.headers:
-            self.headers[url] = header_from_fits(exposure.keywords)
-        try:
-            found = self.crds.look_up(self.headers[url], sorted(types))
-        except ReferenceFileError as fault:
-            self.out.problems.append(ReferenceFileError(f"{exposure.file.name}: {fault}"))
-            return {}
-        wrong = (fault for fault in found.values() if isinstance(fault, ReferenceFileError))
-        self.out.problems += [ReferenceFileError(f"{exposure.file.name}: {fault}") for fault in wrong]
-        return {kind: name for kind, name in found.items() if isinstance(name, str)}
+                continue  # the plan says so

@@ -16,11 +16,12 @@ from calservice import describe, report
 from calservice.model.errors import ParameterError, Problems, TransientError
 from calservice.model.outcome import Job, Outcome, exit_status
 from calservice.model.plan import Plan, Stage
-from calservice.plan.build import Request, make_single_plan
+from calservice.plan.build import make_single_plan
 from calservice.plan.engines import EngineName
 from calservice.plan.explain import DEFAULT, effective
 from calservice.plan.parameter_files import layer_from_file, read_parameters, write_parameters
 from calservice.plan.parameters import Layer, layer_of
+from calservice.plan.request import Request
 from calservice.products.store import Store
 from calservice.run.logs import LogOptions
 from calservice.run.stage import Failure, run_stage

@@ -13,8 +13,8 @@ from calservice.cli.pages import CRDS_ENVIRONMENT, JOB_STATUS, Page
 from calservice.model.errors import MissingInput, Problems
 
 if TYPE_CHECKING:
-    from calservice.plan.build import Request
     from calservice.plan.engines import EngineName
+    from calservice.plan.request import Request
 
 _PLAN_STATUS = {"0": "It can run, up to members that are absent.", "1": "Something would keep it from running."}
 

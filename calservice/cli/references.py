@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from calservice.needs import Needs
-    from calservice.plan.build import Request
+    from calservice.plan.request import Request
     from calservice.references.select import Crds
 
 
@@ -332,9 +332,10 @@ def _needs(
     pipeline: str | None,
     **options: Any,
 ) -> Needs:
+    from calservice.describe import find
     from calservice.needs import needs
 
-    return needs(_request(targets, **options), crds, have, pipeline)
+    return needs(_request(targets, **options), crds, have, find(pipeline) if pipeline else None)
 
 
 def _request(targets: tuple[str, ...], *, level: str, param_files: tuple[str, ...], **options: Any) -> Request:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 
 from calservice.engines import official
@@ -13,97 +13,39 @@ from calservice.model.errors import CalserviceError, InputError, Problems, Refer
 from calservice.model.exposure import Exposure, FileStat
 from calservice.model.plan import FORCED, Input, Plan, ReferenceUse, Stage, Task
 from calservice.plan import cut, engines, resume
-from calservice.plan.expand import Expansion, Folder, Start, expand
+from calservice.plan.expand import Expansion, Folder, expand
 from calservice.plan.files import named_files, settle_folders
 from calservice.plan.parameters import Layer, Settings, resolve, unused
+from calservice.plan.request import Filters, Request
 from calservice.products.headers import read_exposure
 from calservice.products.manifest import Manifest, manifest_name
 from calservice.products.store import Store, parent_of, shown
 from calservice.products.survey import survey
-from calservice.references.select import Crds
+from calservice.references.cache import fetch
+from calservice.references.records import ReferenceFile
+from calservice.references.select import Crds, header_from_fits
 
-__all__ = ["Filters", "Request", "make_plan", "make_single_plan"]
+__all__ = ["Bring", "make_plan", "make_single_plan", "plan_each"]
 
 _DISABLE = "STPIPE_DISABLE_CRDS_STEPPARS"
 _TRUE = ("true", "t", "yes", "y")
 
 
-@dataclass(frozen=True)
-class Filters:
-    """Which exposures of a batch to take; empty means all. Matching ignores case."""
-
-    observations: frozenset[str] = frozenset()
-    instruments: frozenset[str] = frozenset()
-    exp_types: frozenset[str] = frozenset()
-    filters: frozenset[str] = frozenset()
-
-    def takes(self, stage: Stage) -> bool:
-        """Whether a stage at the end of the graph is wanted."""
-        if stage.exposure is None:
-            return not (self.observations or self.instruments or self.exp_types or self.filters)
-        word = stage.exposure.keywords.get
-        optics = {str(word(k, "")).upper() for k in ("FILTER", "PUPIL", "GRATING")}
-        observation = str(word("OBSERVTN", "")).lstrip("0")
-        return (
-            (not self.observations or observation in {o.lstrip("0") for o in self.observations})
-            and (not self.instruments or stage.exposure.instrument in self.instruments)
-            and (not self.exp_types or stage.exposure.exp_type in self.exp_types)
-            and (not self.filters or bool(optics & self.filters))
-        )
+Bring = Callable[[Crds, Collection[str]], Mapping[str, ReferenceFile]]
+"""Gives reference files by name; those that it does not give are planned with, but not read."""
 
 
-@dataclass(frozen=True)
-class Request:
-    """What the user asked for.
-
-    Attributes
-    ----------
-    targets : tuple of str
-        Associations, exposures, folders.
-    output : str
-        Path or URL where products go.
-    inputs : str or None
-        Folder of the members, where it is not the associations' own.
-    engine, start : str
-        Engine; which files count as inputs.
-    top : int
-        Highest stage.
-    layers : tuple of Layer
-        Parameter files, then the command line.
-    context : str or None
-        CRDS context; None takes the default.
-    pattern : str or None
-        Pattern of names in folders (a program).
-    filters : Filters
-        Which exposures to take.
-    force : bool
-        Make everything again, done or not.
-    crds_parameters : bool
-        Whether ``pars-*`` references of CRDS set parameters. The environment's ``STPIPE_DISABLE_CRDS_STEPPARS``
-        forbids it, too.
-    """
-
-    targets: tuple[str, ...]
-    output: str = "."
-    inputs: str | None = None
-    engine: engines.EngineName = "auto"
-    start: Start = "auto"
-    top: int = 3
-    layers: tuple[Layer, ...] = ()
-    context: str | None = None
-    pattern: str | None = None
-    filters: Filters = field(default_factory=Filters)
-    force: bool = False
-    crds_parameters: bool = True
-
-
-def make_plan(request: Request) -> Plan:
+def make_plan(request: Request, *, crds: Crds | None = None, bring: Bring = fetch) -> Plan:
     """Build the plan of a job. Faults are collected in the plan, not raised.
 
     Parameters
     ----------
     request : Request
         What the user asked for.
+    crds : Crds, optional
+        Where references are selected; by default as the request and the environment say.
+    bring : callable
+        How reference files are had; by default they are fetched to the cache.
 
     Returns
     -------
@@ -122,7 +64,7 @@ def make_plan(request: Request) -> Plan:
     )
     expansion.problems = [*found.problems, *expansion.problems]
     expansion.stages = _filtered(expansion.stages, request.filters)
-    return _settle(expansion, request)
+    return _settle(_Resolver(request, expansion, crds=crds, bring=bring))
 
 
 def make_single_plan(name: str, target: str, request: Request) -> Plan:
@@ -154,14 +96,28 @@ def make_single_plan(name: str, target: str, request: Request) -> Plan:
             stage = Stage(f"{name}:{base}", name, 0, base, inputs, record, asn.filename)
             expansion.stages[stage.id] = stage.but(exposure=read_exposure(first) if first else None)
     for file in found.exposures:
-        exposure = read_exposure(file)
-        stage = Stage(f"{name}:{exposure.base}", name, 0, exposure.base, (Input(file.name, "science", file),))
-        expansion.stages[stage.id] = stage.but(exposure=exposure)
-    return _settle(expansion, request, single=True)
+        _alone(name, read_exposure(file), expansion)
+    return _settle(_Resolver(request, expansion, single=True))
 
 
-def _settle(expansion: Expansion, request: Request, single: bool = False) -> Plan:
-    resolver = _Resolver(request, expansion, single)
+def plan_each(
+    name: str, exposures: Iterable[Exposure], request: Request, *, crds: Crds | None = None, bring: Bring = fetch
+) -> Plan:
+    """Build the plan of one pipeline or step on each of some exposures; see `make_plan`."""
+    expansion = Expansion()
+    for exposure in exposures:
+        _alone(name, exposure, expansion)
+    return _settle(_Resolver(request, expansion, single=True, crds=crds, bring=bring))
+
+
+def _alone(name: str, exposure: Exposure, expansion: Expansion) -> None:
+    inputs = (Input(exposure.file.name, "science", exposure.file),)
+    stage = Stage(f"{name}:{exposure.base}", name, 0, exposure.base, inputs, exposure=exposure)
+    expansion.stages[stage.id] = stage
+
+
+def _settle(resolver: _Resolver) -> Plan:
+    expansion, request = resolver.expansion, resolver.request
     stages: dict[str, Stage] = {}
     for stage in expansion.stages.values():
         stages[stage.id] = resolver.resolve(stage, stages)
@@ -192,7 +148,16 @@ def _filtered(stages: dict[str, Stage], filters: Filters) -> dict[str, Stage]:
 
 
 class _Resolver:
-    def __init__(self, request: Request, expansion: Expansion, single: bool) -> None:
+    def __init__(
+        self,
+        request: Request,
+        expansion: Expansion,
+        *,
+        single: bool = False,
+        crds: Crds | None = None,
+        bring: Bring = fetch,
+    ) -> None:
+        self.bring = bring
         self.request = request
         self.single = single
         self.expansion = expansion
@@ -203,7 +168,7 @@ class _Resolver:
         self.store = Store(request.output)
         self.listing = self._listing()
         self.versions = resume.shaping_versions()
-        self.crds = self._crds() if expansion.stages else None
+        self.crds = crds or (self._crds() if expansion.stages else None)
         self.selected: dict[tuple[str, tuple[str, ...]], tuple[ReferenceUse, ...]] = {}
 
     def _listing(self) -> dict[str, FileStat]:
@@ -281,21 +246,23 @@ class _Resolver:
 
     def _crds_layers(self, stage: Stage) -> list[Layer]:
         """Parameters that CRDS ``pars-*`` references set: those of the steps, then the pipeline's."""
+        found = self._parameter_references(stage)
+        types = official.catalog().pars(stage.pipeline) if found else {}
+        return [
+            _parameter_layer(found[reftype], stage.pipeline, name)
+            for name, reftype in sorted(types.items(), key=lambda item: item[0] == "")
+            if reftype in found and found[reftype].path
+        ]
+
+    def _parameter_references(self, stage: Stage) -> dict[str, ReferenceUse]:
+        """Return the ``pars-*`` references that apply to a stage."""
         if self.crds is None or stage.exposure is None or not official.available():
-            return []
+            return {}
         if not self.request.crds_parameters or os.environ.get(_DISABLE, "").lower() in _TRUE:
-            return []
+            return {}
         catalog = official.catalog()
-        if stage.pipeline not in catalog:
-            return []
-        types = catalog.pars(stage.pipeline)
-        found = self._select(stage, tuple(types.values()))
-        layers = []
-        for name, reftype in sorted(types.items(), key=lambda item: item[0] == ""):
-            use = found.get(reftype)
-            if use is not None and use.name != "N/A":
-                layers.append(_parameter_layer(use, stage.pipeline, name))
-        return layers
+        types = tuple(catalog.pars(stage.pipeline).values()) if stage.pipeline in catalog else ()
+        return {kind: use for kind, use in self._select(stage, types).items() if use.name != "N/A"}
 
     def report_unused(self) -> None:
         """Report what was set on the command line or in files for no stage of the plan."""
@@ -310,8 +277,8 @@ class _Resolver:
         if self.crds is None or stage.exposure is None or not stage.engines:
             return ()
         types = tuple(sorted(set(engines.reference_types(stage, stage.engines, settings)) - set(named)))
-        found = self._select(stage, types)
-        return tuple(sorted((*found.values(), *named.values()), key=lambda use: use.reftype))
+        found = {**self._parameter_references(stage), **self._select(stage, types), **named}
+        return tuple(sorted(found.values(), key=lambda use: use.reftype))
 
     def _select(self, stage: Stage, types: tuple[str, ...]) -> dict[str, ReferenceUse]:
         assert self.crds is not None
@@ -322,13 +289,10 @@ class _Resolver:
         return {use.reftype: use for use in self.selected[key]}
 
     def _selected(self, exposure: Exposure, types: tuple[str, ...]) -> tuple[ReferenceUse, ...]:
-        from calservice.references.cache import fetch
-        from calservice.references.select import header_from_fits
-
         assert self.crds is not None
         try:
             chosen = self.crds.select(header_from_fits(exposure.keywords), types)
-            files = fetch(self.crds, {name for name in chosen.values() if name != "N/A"})
+            files = self.bring(self.crds, {name for name in chosen.values() if name != "N/A"})
         except Problems as fault:
             self.problems += [ReferenceFileError(f"{exposure.file.name}: {p}") for p in fault.problems]
             return ()

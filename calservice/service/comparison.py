@@ -10,8 +10,8 @@ from rich.console import Console
 
 from calservice import report_compare
 from calservice.model.errors import CalserviceError, EngineError, Problems
-from calservice.plan.build import Request
 from calservice.plan.engines import EngineName
+from calservice.plan.request import Request
 from calservice.products.compare import Settings, compare_places
 from calservice.service import jobs
 

@@ -20,7 +20,8 @@ from calservice import report
 from calservice.model.errors import CalserviceError, InputError, OutputError, ParameterError, Problems
 from calservice.model.outcome import Job, Outcome, exit_status
 from calservice.model.plan import Plan
-from calservice.plan.build import Request, make_plan
+from calservice.plan.build import make_plan
+from calservice.plan.request import Request
 from calservice.products.store import Store
 from calservice.run.local import run_local
 from calservice.run.logs import level_of

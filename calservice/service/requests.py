@@ -9,11 +9,11 @@ from typing import Any, Literal, get_args
 
 from calservice.model.errors import ParameterError
 from calservice.model.modes import PIPELINES
-from calservice.plan.build import Filters, Request
 from calservice.plan.engines import EngineName
 from calservice.plan.expand import Start
 from calservice.plan.parameter_files import layer_from_file
 from calservice.plan.parameters import Layer
+from calservice.plan.request import Filters, Request
 from calservice.products.survey import program_pattern
 
 __all__ = ["Several", "Target", "layers_of", "make_request", "several"]

@@ -446,6 +446,15 @@ def test_logs_in_products(inputs: dict[str, Path], tmp_path: Path) -> None:
         assert any("Using LINEARITY reference file" in line for line in model.cal_logs.linearity)
 
 
+def test_logcfg(inputs: dict[str, Path], tmp_path: Path) -> None:
+    """The manual's keyword: where the log of a call goes, and from which level on."""
+    (tmp_path / "told.cfg").write_text(f"[*]\nhandler = file:{tmp_path / 'pipeline.log'}\nlevel = INFO\n")
+    ours("linearity").call(str(inputs["linearity"]), logcfg=str(tmp_path / "told.cfg"))
+    said = (tmp_path / "pipeline.log").read_text()
+    assert "calservice.steps - INFO - Using LINEARITY reference file" in said
+    assert "stpipe.step - INFO - Step LinearityStep done" in said
+
+
 def test_without_the_official_package(inputs: dict[str, Path], official_files: dict[str, Path], tmp_path: Path) -> None:
     """Single steps work over stdatamodels alone: same arrays, metadata and names."""
     request = {"inputs": {alias: str(path) for alias, path in inputs.items()}, "folder": str(tmp_path)}

@@ -16,8 +16,9 @@ from calservice.model.association import Association
 from calservice.model.errors import InputError
 from calservice.model.exposure import Exposure, FileStat
 from calservice.model.names import base_and_suffix
-from calservice.plan.build import Request, make_plan
+from calservice.plan.build import make_plan
 from calservice.plan.expand import Expansion, Folder, expand
+from calservice.plan.request import Request
 
 PROGRAM = Path(__file__).parents[3] / "shared" / "data" / "associations" / "flight"
 HERE = "/raw"

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from calservice.model.outcome import Job
-from calservice.plan.build import Request, make_plan
+from calservice.plan.build import make_plan
+from calservice.plan.request import Request
 from calservice.run.task import run_task
 from calservice.simulate import simulate
 
