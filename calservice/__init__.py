@@ -13,8 +13,10 @@ The map, in the order in which imports may point (each package imports only from
     engines.strun and strun_base, the class names of steps and pipelines: our steps as stpipe classes
     simulate/     small programs with known truth, and their references and CRDS context
     kernels       compiles the native kernels ahead of use
-    report        what a terminal shows; report_html: what notebooks show
+    describe      names and parameters of pipelines and steps; needs: the references of a job
+    report        what a terminal shows (with report_compare, report_references); report_html: what notebooks show
     service/      jobs: plan, check, run; in the background; by two engines, compared
+    single        one pipeline or step, as strun runs it
     client        `Client`: jobs from Python
     cli           thin
 
