@@ -41,7 +41,8 @@ test-quick: $(STAMP)
 	$(BIN)/python -m pytest -m 'not official and not cluster'
 
 # The official package's unit tests of our steps, of step infrastructure, and of pipelines with steps of ours in them.
-PEERS := jwst.dq_init jwst.saturation jwst.superbias jwst.linearity jwst.dark_current jwst.ramp_fitting \
+PEERS := jwst.dq_init jwst.saturation jwst.superbias jwst.linearity jwst.dark_current jwst.jump jwst.ramp_fitting \
+	$(addprefix jwst.,group_scale firstframe lastframe reset rscd gain_scale charge_migration guider_cds) \
 	jwst.stpipe jwst.lib.tests.test_suffix \
 	$(addprefix jwst.pipeline.tests.test_calwebb_,detector1 dark guider) \
 	$(addsuffix ::test_run_in_pipeline,jwst.emicorr.tests.test_emicorr \

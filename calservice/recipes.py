@@ -1,7 +1,7 @@
 """Recipes: the ordered steps of each pipeline and mode, as data.
 
 A pipeline that has no recipe here is run by the official engine in one piece. Orders are those of the JWST
-documentation, *Pipeline Stages* (calwebb_detector1: NIR and MIRI columns; calwebb_dark).
+documentation, *Pipeline Stages* (calwebb_detector1: NIR and MIRI columns; calwebb_dark; calwebb_guider).
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ RECIPES: tuple[Recipe, ...] = (
     Recipe(modes.DETECTOR1, _MIRI, (*_MIRI_DETECTOR, "linearity", "rscd", "dark_current", "refpix", *_SLOPES)),
     Recipe(modes.DARK, _NIR, _NIR_DETECTOR),
     Recipe(modes.DARK, _MIRI, (*_MIRI_DETECTOR, "linearity", "rscd")),
+    Recipe(modes.GUIDER, frozenset(("FGS",)), ("dq_init", "guider_cds", "flat_field")),
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import types
 from typing import Any, Literal, Union, get_args, get_origin
 
+from annotated_types import Ge
 from pydantic.fields import FieldInfo
 
 from calservice.model.step import Params
@@ -15,8 +16,13 @@ _CHECKS: dict[Any, str] = {bool: "boolean", int: "integer", float: "float", str:
 
 
 def own_parameters(params: type[Params]) -> tuple[str, ...]:
-    """Return the names of the parameters that a step has beside those of every step."""
-    return tuple(name for name in params.model_fields if name not in Params.model_fields)
+    """Return the names of the parameters that a step has beside those of every step, or with defaults of its own."""
+    general = Params.model_fields
+    return tuple(
+        name
+        for name, field in params.model_fields.items()
+        if name not in general or field.default != general[name].default
+    )
 
 
 def spec_text(params: type[Params], names: tuple[str, ...]) -> str:
@@ -48,7 +54,8 @@ def check_of(field: FieldInfo) -> str:
         return "list(default=list())"
     if given is None and get_origin(kind) is Literal:
         return f"option({', '.join(map(repr, get_args(kind)))}, default={field.default!r})"
-    return f"{given or _CHECKS[kind]}(default={field.default!r})"
+    least = "".join(f",min={limit.ge}" for limit in field.metadata if isinstance(limit, Ge))
+    return f"{given or _CHECKS[kind]}(default={field.default!r}{least})"
 
 
 def _plain(annotation: Any) -> Any:

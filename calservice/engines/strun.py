@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import warnings
 from collections.abc import Mapping
 from functools import cache
 from importlib.util import find_spec
@@ -183,36 +184,47 @@ class _NativeStep(_Ours):
         """
         from calservice.run import models
 
-        opened = self.prepare_output(step_input, open_as_ramp=True, make_copy=False)
-        info = models.exposure_info(opened)
+        if self.native.deprecated:
+            warnings.warn(self.native.deprecated, DeprecationWarning, stacklevel=2)
+            log.warning("%s", self.native.deprecated)
+        ramps = not models.takes_rates(self.native)
+        opened = self.prepare_output(step_input, open_as_ramp=ramps, make_copy=False)
         params = self._params()
-        reason = self.native.supports(params, info)
+        if models.suits(self.native, opened):
+            info = models.exposure_info(opened)
+            reason = self.native.supports(params, info)
+        else:
+            reason = f"a {type(opened).__name__}"
         if reason is not None:
             if isinstance(step_input, (str, Path)):
                 opened.close()
             return self._hand_over(step_input, reason)
         if not isinstance(step_input, (str, Path)):
-            opened = self.prepare_output(opened, open_as_ramp=True)
+            opened = self.prepare_output(opened, open_as_ramp=ramps)
         return self._run(opened, params, info)
 
     def _run(self, model: Any, params: Params, info: ExposureInfo) -> Any:
         from calservice.run import models
         from calservice.run.blocks import BoundStep, run_fused
+        from calservice.run.results import put_metadata, put_results
 
         step = self.native
         bound = models.bind(step, params, model, info, lambda need: self._locate(model, need))
         if not isinstance(bound, BoundStep):
             log.warning("%s: %s; the step is skipped", step.alias, bound.reason)
-            models.put_results(model, bound.arrays)
+            put_results(model, bound.arrays)
             models.set_status(step.alias, "SKIPPED", model)
             return model
-        source = models.source_arrays(model, step.reads, initialising=step.alias == "dq_init")
+        source = models.source_arrays(model, [step])
+        threads = _threads(getattr(params, "maximum_cores", "1"))
+        metadata = dict(bound.metadata(info))
         try:
-            made = run_fused([bound], source, info, threads=_threads(getattr(params, "maximum_cores", "1")))
+            made = run_fused([bound], source, info, threads=threads, metadata=metadata)
         except NoScienceData as fault:
             log.warning("%s", fault)
             return None, None
-        result, integrations = models.put_results(model, made)
+        put_metadata(metadata, model)
+        result, integrations = put_results(model, made)
         models.set_status(step.alias, "COMPLETE", result, integrations)
         return result if integrations is None else (result, integrations)
 

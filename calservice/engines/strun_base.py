@@ -140,7 +140,8 @@ def _converted(model: Any, kind: Any) -> Any:
             return kind(model)
         except ValidationWarning:
             raise TypeError(
-                f"{type(model).__name__} is not compatible: open the file as a {kind.__name__} before calling the step"
+                f"{type(model).__name__} is not compatible. "
+                f"The file should be opened as a {kind.__name__} before calling the step"
             ) from None
 
 

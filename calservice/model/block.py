@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from numpy.typing import NDArray
 
-__all__ = ["AXES", "Array", "Axis", "Block", "Reach", "Window"]
+__all__ = ["ACCOUNTS", "AXES", "Array", "Axis", "Block", "Reach", "Window"]
 
 Array = NDArray[Any]
 Axis = Literal["integration", "group", "row", "column"]
@@ -31,8 +31,15 @@ AXES: Mapping[str, tuple[Axis, ...]] = {
     "int_err": ("integration", "row", "column"),
     "int_var_poisson": ("integration", "row", "column"),
     "int_var_rnoise": ("integration", "row", "column"),
+    # what jump detection counts
+    "primary_crs": ("row", "column"),
+    "usable_groups": ("integration", "group"),
+    "extended_events": ("integration", "group"),
 }
 """The axes of every array that a block step may read or make, by name."""
+
+ACCOUNTS = frozenset(("primary_crs", "usable_groups", "extended_events"))
+"""Arrays that steps make for what they say of the exposure in its metadata, and for nothing else."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -110,6 +110,7 @@ class Exposure:
         """The facts that kernels compute with."""
         word = self.keywords.get
         dims = (1, 1, *self.shape[-4:])[-4:] if len(self.shape) >= 2 else (1, 1, 0, 0)
+        told: Callable[[Any], int | None] = lambda value: None if value in (None, "") else int(value)  # noqa: E731
         return ExposureInfo(
             instrument=self.instrument,
             detector=str(word("DETECTOR", "")).upper(),
@@ -128,6 +129,16 @@ class Exposure:
             drop_frames=int(word("DRPFRMS1") or 0),
             tsovisit=self.is_tso,
             num_superstripe=int(word("SSTR_NST") or 0),
+            fastaxis=int(word("FASTAXIS") or 1),
+            slowaxis=int(word("SLOWAXIS") or 2),
+            noutputs=int(word("NOUTPUTS") or 0),
+            multistripe=word("MSTR_RD1") not in (None, ""),
+            xstart=int(word("SUBSTRT1") or 1),
+            ystart=int(word("SUBSTRT2") or 1),
+            integration_end=told(word("INTEND")),
+            exposure_nints=told(word("NINTS")),
+            frame_divisor=None if word("NFRAMES") is None else told(word("FRMDIVSR")),
+            gain_factor=float(word("GAINFACT") or 0.0) or None,
         )
 
     @property

@@ -75,6 +75,26 @@ class ExposureInfo:
     """Number of stripes of a superstripe exposure, else 0."""
     read_times: tuple[float, ...] = ()
     """Times of the reads of an unevenly sampled exposure, else empty."""
+    xstart: int = 1
+    """First column on the detector, from 1."""
+    ystart: int = 1
+    """First row on the detector, from 1."""
+    fastaxis: int = 1
+    """Along which axis of the data a row of the detector lies (FASTAXIS): 1, or 2 for columns; negative: backwards."""
+    slowaxis: int = 2
+    """Likewise SLOWAXIS."""
+    noutputs: int = 0
+    """Outputs that the detector is read through, 0 where it is not told."""
+    multistripe: bool = False
+    """Whether the pixels are those of several stripes of the detector."""
+    integration_end: int | None = None
+    """Number, from 1, of the last integration of this file within the exposure, if it is told."""
+    exposure_nints: int | None = None
+    """Integrations of the whole exposure, of which this file may hold a part, if it is told."""
+    frame_divisor: int | None = None
+    """What sums of frames were divided by on board, if that and NFRAMES are told."""
+    gain_factor: float | None = None
+    """Factor of a gain setting that is not the standard one, if it is told."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +125,10 @@ References = Mapping[str, Reference]
 Kernel = Callable[[Block, References, Any, ExposureInfo], Mapping[str, Array]]
 
 
+def _required(params: Any, info: ExposureInfo) -> bool:
+    return True
+
+
 @dataclass(frozen=True)
 class ReferenceNeed:
     """A reference type that a step uses.
@@ -122,6 +146,16 @@ class ReferenceNeed:
     mapped : tuple of str
         Arrays of which the kernel reads only a part, and which may therefore stay on disk as memory
         maps in the byte order of the file. The kernel converts what it uses.
+    axes : int
+        Dimensions from which on the arrays cover rows and columns of the detector. A reference whose
+        first array has fewer (a table, a small convolution kernel), or of which no array is needed, is
+        never cut.
+    needed : callable
+        ``needed(params, info)`` tells whether this exposure needs it at all; else it is not asked for,
+        and the step does without it.
+    averaged : str
+        Word in the exposure types for which the mean of a reference serves that does not cover the
+        exposure.
     """
 
     reftype: str
@@ -129,14 +163,17 @@ class ReferenceNeed:
     optional: bool = False
     subarray: bool = True
     mapped: tuple[str, ...] = ()
-
-
-def _required(params: Any, info: ExposureInfo) -> bool:
-    return True
+    axes: int = 2
+    needed: Callable[[Any, ExposureInfo], bool] = _required
+    averaged: str = ""
 
 
 def _no_verdict(result: Mapping[str, Array], params: Any, info: ExposureInfo) -> str | None:
     return None
+
+
+def _tells_nothing(result: Mapping[str, Array], params: Any, info: ExposureInfo) -> Mapping[str, Any]:
+    return {}
 
 
 @dataclass(frozen=True)
@@ -153,23 +190,27 @@ class Tally:
         Sequence of partial results to one of the same kind. Associative.
     finalize : callable
         Combined result to the arrays that the kernel sees.
-    reads : tuple of str
-        Arrays that ``chunk`` reads. Empty means all that the step reads.
+    reads : tuple of str, or callable
+        Arrays that ``chunk`` reads, or ``reads(params, info)`` that gives them. Empty means all that the step
+        reads.
     required : callable
         ``required(params, info)`` tells whether the kernel needs the result. If not, the blocks need
         not wait for each other and the result serves ``verdict`` only.
     verdict : callable
         ``verdict(result, params, info)`` gives the reason why the step makes nothing of this exposure,
         or None. ``result`` is what ``finalize`` made.
+    metadata : callable
+        ``metadata(result, params, info)`` gives metadata of the exposure, by datamodel path.
     """
 
     name: str
     chunk: Callable[[Block, References, Any, ExposureInfo], Any]
     combine: Callable[[Sequence[Any]], Any]
     finalize: Callable[[Any], Mapping[str, Array]]
-    reads: tuple[str, ...] = ()
+    reads: tuple[str, ...] | Callable[[Any, ExposureInfo], tuple[str, ...]] = ()
     required: Callable[[Any, ExposureInfo], bool] = _required
     verdict: Callable[[Mapping[str, Array], Any, ExposureInfo], str | None] = _no_verdict
+    metadata: Callable[[Mapping[str, Array], Any, ExposureInfo], Mapping[str, Any]] = _tells_nothing
 
 
 def _everything(params: Any, info: ExposureInfo) -> Reach:
@@ -184,8 +225,12 @@ def _supported(params: Any, info: ExposureInfo) -> str | None:
     return None
 
 
-def _nothing(references: References, params: Any, info: ExposureInfo) -> Mapping[str, Array]:
+def _nothing(references: References, params: Any, info: ExposureInfo) -> Mapping[str, Any]:
     return {}
+
+
+def _nothing_more(params: Any, info: ExposureInfo) -> Step | None:
+    return None
 
 
 def _as_they_are(references: References, params: Any, info: ExposureInfo) -> References:
@@ -216,6 +261,9 @@ class Step:
         Reference types used.
     reach : callable
         ``reach(params, info)`` gives the `Reach`; the default is the whole exposure.
+    exact_reach : callable, optional
+        ``exact_reach(references, params, info)`` gives the `Reach` where references decide on it, which
+        ``reach``, for the planner, can only estimate. Sees whole references.
     tally : Tally, optional
         Reduction over all blocks that comes before the kernel.
     not_applicable : callable
@@ -227,6 +275,15 @@ class Step:
     supports : callable
         ``supports(params, info)`` gives the reason why this native step cannot serve the case, so that
         the official step has to, or None. Pure, no references: the planner asks it.
+    metadata : callable
+        ``metadata(references, params, info)`` gives the metadata, by datamodel path, that the step sets
+        where it is not skipped. What pixels decide on is in the ``metadata`` of the tally.
+    then : callable
+        ``then(params, info)`` gives the step, if any, that goes on with what the kernel made once that is done
+        for all blocks: a part of this step that needs another reach. It gets the same parameters and references.
+    account : callable
+        ``account(made, params, info)`` gives metadata, by datamodel path, from what the kernel made of the whole
+        exposure, `ACCOUNTS` included.
     prepare : callable
         ``prepare(references, params, info)`` gives the references as the kernel is to see them; called
         once an exposure with whole references, for what must not depend on how blocks are cut.
@@ -236,6 +293,8 @@ class Step:
         Attribute of ``meta.cal_step`` that records COMPLETE or SKIPPED.
     official : str
         Dotted path of the official class.
+    deprecated : str
+        Why the step should not be used any more.
     """
 
     alias: str
@@ -248,11 +307,16 @@ class Step:
     writes: tuple[str, ...] = ()
     references: tuple[ReferenceNeed, ...] = ()
     reach: Callable[[Any, ExposureInfo], Reach] = _everything
+    exact_reach: Callable[[References, Any, ExposureInfo], Reach] | None = None
     tally: Tally | None = None
     not_applicable: Callable[[References, Any, ExposureInfo], str | None] = _never
     skipped_arrays: Callable[[References, Any, ExposureInfo], Mapping[str, Array]] = _nothing
     supports: Callable[[Any, ExposureInfo], str | None] = _supported
+    metadata: Callable[[References, Any, ExposureInfo], Mapping[str, Any]] = _nothing
+    then: Callable[[Any, ExposureInfo], Step | None] = _nothing_more
+    account: Callable[[Mapping[str, Array], Any, ExposureInfo], Mapping[str, Any]] = _tells_nothing
     prepare: Callable[[References, Any, ExposureInfo], References] = _as_they_are
     parameter_references: tuple[ReferenceNeed, ...] = ()
     cal_step: str = ""
     official: str = ""
+    deprecated: str = ""

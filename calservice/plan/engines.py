@@ -78,7 +78,7 @@ def choose(stage: Stage, settings: Settings, engine: EngineName) -> Choice:
         steps = recipe.steps
     else:
         steps = (stage.pipeline,) if stage.pipeline in native_steps() else ()
-    running = tuple(s for s in steps if _runs(s, settings, recipe is not None and s in OFF_BY_DEFAULT))
+    running = tuple(s for s in steps if _runs(s, settings, s in OFF_BY_DEFAULT))
     if engine == "jwst" or not steps:
         return _official_throughout(stage, engine, running, settings)
     engines, problems, notes = {}, [], []

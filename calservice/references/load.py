@@ -20,6 +20,7 @@ from calservice.model.step import Reference, ReferenceNeed
 __all__ = [
     "Placement",
     "clear_cache",
+    "covers_detector",
     "fit_to_exposure",
     "load_reference",
     "load_user_flags",
@@ -33,6 +34,7 @@ _EXTENSIONS: Mapping[str, str] = {
     "coeffs": "COEFFS",
     "inv_coeffs": "INV_COEFFS",
     "average_dark_current": "AVDRKCUR",
+    "rscd_group_skip_table": "RSCD_GROUP_SKIP",
 }
 """FITS extensions of arrays whose name differs from the extension's, as in the stdatamodels schemas."""
 
@@ -40,6 +42,7 @@ _KEYWORDS: Mapping[str, str] = {
     "meta.instrument.name": "INSTRUME",
     "meta.instrument.detector": "DETECTOR",
     "meta.exposure.readpatt": "READPATT",
+    "meta.exposure.nints": "NINTS",
     "meta.exposure.nframes": "NFRAMES",
     "meta.exposure.ngroups": "NGROUPS",
     "meta.exposure.groupgap": "GROUPGAP",
@@ -132,8 +135,8 @@ def load_reference(path: str | Path, need: ReferenceNeed) -> Reference:
     -------
     Reference
         Read-only arrays in native byte order: float32, and uint32 for flags, which have the standard
-        values whatever the file's DQ_DEF table numbers them. Kept for the next call as long as the
-        file stays the same.
+        values whatever the file's DQ_DEF table numbers them. Tables are structured arrays with the
+        columns in lower case. Kept for the next call as long as the file stays the same.
 
     Raises
     ------
@@ -155,7 +158,7 @@ def load_reference(path: str | Path, need: ReferenceNeed) -> Reference:
             f"{path}: the {need.reftype} reference cannot be read ({error}); "
             "remove it from the reference cache so that it is fetched again"
         ) from error
-    if not reference.arrays:
+    if need.arrays and not reference.arrays:
         raise ReferenceFileError(
             f"{path}: has none of the arrays {', '.join(need.arrays)} of a {need.reftype} reference; "
             "give a file of that type"
@@ -197,10 +200,22 @@ def _arrays(
             array = _flags(file, np.zeros(images[0].shape[-2:], np.uint32) if found is None else found)
         elif found is None:
             continue
+        elif found.dtype.names:
+            array = _table(found)
         else:
             array = np.array(found, dtype=np.float32, order="C")
         array.flags.writeable = False
         made[name] = array
+    return made
+
+
+def _table(stored: Any) -> Array:
+    """Return a table as a structured array: columns in lower case, text decoded."""
+    columns = {name.lower(): np.asarray(stored[name]) for name in stored.dtype.names}
+    native = {name: a.astype(a.dtype.newbyteorder("="), copy=False) for name, a in columns.items()}
+    made = np.empty(len(stored), [(name, a.dtype, a.shape[1:]) for name, a in native.items()])
+    for name, column in native.items():
+        made[name] = column
     return made
 
 
@@ -253,8 +268,11 @@ def reference_of_model(model: Any, need: ReferenceNeed) -> Reference:
             continue
         if name == "dq" and getattr(model, "dq_def", None) is not None:
             found = dynamic_mask(model, PIXEL_FLAGS)
-        arrays[name] = np.array(found, dtype=np.uint32 if name == "dq" else np.float32, order="C")
-    if not arrays:
+        if found.dtype.names:
+            arrays[name] = _table(found)
+        else:
+            arrays[name] = np.array(found, dtype=np.uint32 if name == "dq" else np.float32, order="C")
+    if need.arrays and not arrays:
         raise ReferenceFileError(
             f"{type(model).__name__}: has none of the arrays {', '.join(need.arrays)} of a {need.reftype} reference; "
             "give a model of that type"
@@ -327,6 +345,16 @@ def _placed(reference: Reference, shape: tuple[int, ...], path: str | Path) -> P
     return placement
 
 
+def _main(reference: Reference, need: ReferenceNeed) -> str:
+    """Return the array whose shape is that of the reference."""
+    return next((n for n in need.arrays if n in reference and n != "dq"), need.arrays[0])
+
+
+def covers_detector(reference: Reference, need: ReferenceNeed) -> bool:
+    """Tell whether a reference has rows and columns of the detector, and so has to fit an exposure."""
+    return bool(need.arrays) and reference[_main(reference, need)].ndim >= need.axes
+
+
 def fit_to_exposure(
     reference: Reference,
     need: ReferenceNeed,
@@ -364,8 +392,9 @@ def fit_to_exposure(
     The rules are those of the official package: sizes are those of the arrays where the header differs,
     a missing placement is taken as the full frame if the size is that of one.
     """
-    main = next((n for n in need.arrays if n in reference and n != "dq"), need.arrays[0])
-    size = reference[main].shape
+    if not covers_detector(reference, need):
+        return reference
+    size = reference[_main(reference, need)].shape
     if not need.subarray:
         if tuple(size[-2:]) == shape:
             return reference

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from calservice.model.block import AXES, Array, Block, Reach, Window
+from calservice.model.block import ACCOUNTS, AXES, Array, Axis, Block, Reach, Window
 from calservice.model.errors import NoScienceData
 from calservice.model.step import ExposureInfo, Params, Reference, References, Step, Tally
 
-__all__ = ["BLOCK_BYTES", "BoundStep", "cut_windows", "run_fused"]
+__all__ = ["BLOCK_BYTES", "BoundStep", "cut_windows", "run_fused", "with_parts"]
 
 BLOCK_BYTES = 4 * 1024**2
 """Default size of a block: about what the last-level cache holds for each core."""
@@ -48,6 +48,16 @@ class BoundStep:
     step: Step
     params: Params
     references: References
+
+    def reach(self, info: ExposureInfo) -> Reach:
+        """Return what the kernel must see, of which the references may decide."""
+        if self.step.exact_reach is not None:
+            return self.step.exact_reach(self.references, self.params, info)
+        return self.step.reach(self.params, info)
+
+    def metadata(self, info: ExposureInfo) -> Mapping[str, Any]:
+        """Return the metadata that the step sets whatever the pixels are like, by datamodel path."""
+        return self.step.metadata(self.references, self.params, info)
 
 
 def cut_windows(shape: tuple[int, int, int, int], reach: Reach, block_bytes: int = BLOCK_BYTES) -> list[Window]:
@@ -96,6 +106,7 @@ def run_fused(
     block_bytes: int = BLOCK_BYTES,
     cuts: Iterable[Window] | None = None,
     outputs: Collection[str] | None = None,
+    metadata: MutableMapping[str, Any] | None = None,
 ) -> dict[str, Array]:
     """Run steps one after the other on each block of an exposure while it is in the cache.
 
@@ -116,6 +127,8 @@ def run_fused(
         Windows to use instead; they must cover the exposure, and the axes that a step needs whole.
     outputs : collection of str, optional
         Names of arrays to return of those that the steps write. Default: all.
+    metadata : mutable mapping, optional
+        Takes what tallies say of the exposure, by datamodel path.
 
     Returns
     -------
@@ -129,10 +142,9 @@ def run_fused(
     ValueError
         If a window cuts an axis that a step needs whole.
     """
-    shape = source["data"].shape
-    whole = Window.whole((shape[0], shape[1], shape[2], shape[3]))
+    whole = _whole(source)
     given = None if cuts is None else list(cuts)
-    prepared = [BoundStep(b.step, b.params, b.step.prepare(b.references, b.params, info)) for b in steps]
+    prepared = [part for b in steps for part in with_parts(b, info)]
     arrays: dict[str, Array] = {name: a for name, a in source.items() if name in AXES}
     written: dict[str, Array] = {}
     stages = list(_stages(prepared, info))
@@ -143,10 +155,32 @@ def run_fused(
         made, tallies = runner.run(windows, threads)
         arrays |= made
         written |= made
-        extra = _finish(stage, stages[n + 1 : n + 2], tallies, info)
+        extra = _finish(stage, tallies, info, {} if metadata is None else metadata)
         if extra and n + 1 < len(stages):
             stages[n + 1] = replace(stages[n + 1], extra=extra)
-    return {name: a for name, a in written.items() if outputs is None or name in outputs}
+    if metadata is not None:
+        for bound in prepared:
+            metadata.update(bound.step.account(written, bound.params, info))
+    return {n: a for n, a in written.items() if n not in ACCOUNTS and (outputs is None or n in outputs)}
+
+
+def with_parts(bound: BoundStep, info: ExposureInfo) -> Iterable[BoundStep]:
+    """Return a step with its references prepared, and what goes on with what it makes."""
+    references = bound.step.prepare(bound.references, bound.params, info)
+    step: Step | None = bound.step
+    while step is not None:
+        yield BoundStep(step, bound.params, references)
+        step = step.then(bound.params, info)
+
+
+def _whole(source: Mapping[str, Array]) -> Window:
+    """Return the window of all of an exposure: that of its ramps, else of the fitted images that there are."""
+    lengths: dict[Axis, int] = {}
+    for name in ("data", *source):
+        if name in AXES and name in source:
+            for axis, length in zip(AXES[name], source[name].shape, strict=True):
+                lengths.setdefault(axis, length)
+    return Window.whole((lengths.get("integration", 1), lengths.get("group", 1), lengths["row"], lengths["column"]))
 
 
 @dataclass(frozen=True)
@@ -165,12 +199,27 @@ def _required(bound: BoundStep, info: ExposureInfo) -> bool:
     return tally is not None and tally.required(bound.params, info)
 
 
+def _takes_images(bound: BoundStep, info: ExposureInfo) -> bool:
+    return {"row", "column"} <= bound.reach(info).whole
+
+
+def _tally_reads(bound: BoundStep, info: ExposureInfo) -> tuple[str, ...]:
+    """Return the arrays that the tally of a step reads."""
+    assert bound.step.tally is not None
+    reads = bound.step.tally.reads
+    return (reads(bound.params, info) if callable(reads) else reads) or bound.step.reads
+
+
 def _stages(steps: Sequence[BoundStep], info: ExposureInfo) -> Iterable[_StagePlan]:
-    """Part the steps before each one that has to wait for a tally over all blocks."""
+    """Part the steps before each one that has to wait for all blocks: for a tally, or since it looks at whole images.
+
+    Those that follow one that looks at whole images are parted from it, so that they can be cut.
+    """
     current: list[BoundStep] = []
     for bound in steps:
-        if _required(bound, info):
-            yield _StagePlan(tuple(current), bound, {})
+        waits = _required(bound, info)
+        if waits or (current and _takes_images(current[-1], info) != _takes_images(bound, info)):
+            yield _StagePlan(tuple(current), bound if waits else None, {})
             current = []
         current.append(bound)
     yield _StagePlan(tuple(current), None, {})
@@ -180,16 +229,13 @@ def _wanted(stage: _StagePlan, later: Sequence[_StagePlan], outputs: Collection[
     """Return which arrays of a stage are asked for, or read by a later one."""
     made = {name for bound in stage.steps for name in bound.step.writes}
     needed = {name for plan in later for bound in plan.steps for name in bound.step.reads}
-    return made if outputs is None else made & (needed | set(outputs))
+    return made if outputs is None else made & (needed | set(outputs) | ACCOUNTS)
 
 
 def _finish(
-    stage: _StagePlan,
-    following: Sequence[_StagePlan],
-    tallies: Mapping[int, Any],
-    info: ExposureInfo,
+    stage: _StagePlan, tallies: Mapping[int, Any], info: ExposureInfo, metadata: MutableMapping[str, Any]
 ) -> Mapping[str, Array]:
-    """Complete the tallies of a stage; return what the next stage's first step waits for."""
+    """Complete the tallies of a stage, note what they say; return what the next stage's first step waits for."""
     extra: Mapping[str, Array] = {}
     bounds = [*stage.steps, *((stage.following,) if stage.following else ())]
     for n, parts in tallies.items():
@@ -201,6 +247,7 @@ def _finish(
         reason = tally.verdict(result, bound.params, info)
         if reason is not None:
             raise NoScienceData(f"{bound.step.alias}: {reason}")
+        metadata.update(tally.metadata(result, bound.params, info))
         if bound is stage.following:
             extra = result
     return extra
@@ -226,7 +273,7 @@ class _Stage:
         self.lock = threading.Lock()
         self.reach = Reach()
         for bound in plan.steps:
-            self.reach = self.reach.then(bound.step.reach(bound.params, info))
+            self.reach = self.reach.then(bound.reach(info))
         self.reads = self._reads()
 
     def _reads(self) -> list[str]:
@@ -234,7 +281,7 @@ class _Stage:
         names = {name for bound in self.plan.steps for name in bound.step.reads}
         following = self.plan.following
         if following is not None and following.step.tally is not None:
-            names |= set(following.step.tally.reads or following.step.reads)
+            names |= set(_tally_reads(following, self.info))
         present = {*self.source, *_STARTED_AS_ZERO}
         return [name for name in AXES if name in names & present]
 
@@ -284,7 +331,7 @@ class _Stage:
         return parts
 
     def _tally(self, tally: Tally, block: Block, window: Window, bound: BoundStep, references: References) -> Any:
-        names = tally.reads or tuple(block.arrays)
+        names = _tally_reads(bound, self.info)
         part = Block({name: block[name] for name in names if name in block}, block.window)
         return tally.chunk(part.cut(window), references, bound.params, self.info)
 

@@ -6,11 +6,13 @@ Models are those of stdatamodels; the official package is not needed here.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from calservice import __version__
 from calservice.model.block import Array
@@ -18,12 +20,14 @@ from calservice.model.errors import InputError, ReferenceFileError
 from calservice.model.step import ExposureInfo, Params, Reference, ReferenceNeed, Step
 from calservice.references.load import (
     Placement,
+    covers_detector,
     fit_to_exposure,
     load_reference,
     load_user_flags,
     reference_of_model,
 )
 from calservice.run.blocks import BoundStep
+from calservice.run.results import is_fitted, of_integrations
 from calservice.steps.registry import NATIVE
 from calservice.steps.stage1.dq_init import GUIDER_EXP_TYPES
 
@@ -32,26 +36,25 @@ __all__ = [
     "bind",
     "cal_step_name",
     "exposure_info",
-    "put_results",
     "ramp_class",
     "record_context",
     "record_reference",
     "set_status",
     "source_arrays",
     "stamp_version",
+    "suits",
+    "takes_rates",
 ]
 
 log = logging.getLogger("calservice.models")
 
 _RAMP_ARRAYS = ("data", "groupdq", "pixeldq", "dq", "zeroframe", "average_dark_current")
 _FLAGS = ("groupdq", "pixeldq", "dq")
-_RATE_ARRAYS = ("data", "dq", "err", "var_poisson", "var_rnoise")
-_IFU = ("NRS_IFU", "MIR_MRS")
 _NOT_APPLICABLE = "N/A"
 
 
 def ramp_class(exp_type: str | None, stripes: int | None) -> Any:
-    """Return the class of datamodel that an exposure is opened as.
+    """Return the class of datamodel that an exposure of ramps is opened as.
 
     Parameters
     ----------
@@ -72,10 +75,23 @@ def ramp_class(exp_type: str | None, stripes: int | None) -> Any:
     return datamodels.SuperstripeRampModel if stripes else datamodels.RampModel
 
 
+def takes_rates(step: Step) -> bool:
+    """Whether a step takes fitted images: that of an exposure, those of its integrations, or both."""
+    return "slope" in step.reads
+
+
+def suits(step: Step, model: Any) -> bool:
+    """Whether the arrays of a model are of the kind that a step takes."""
+    if takes_rates(step):
+        return bool(model.hasattr("data") and model.hasattr("err") and model.data.ndim in (2, 3))
+    return not is_fitted(model)
+
+
 def exposure_info(model: Any) -> ExposureInfo:
     """Return the facts of an exposure that kernels compute with, from its open model."""
     exposure, where = model.meta.exposure, model.meta.subarray
-    nints, ngroups, nrows, ncols = model.data.shape
+    *leading, nrows, ncols = model.data.shape
+    nints, ngroups = (*leading, 1, 1)[:2]
     times = getattr(exposure, "read_times", None)
     return ExposureInfo(
         instrument=str(model.meta.instrument.name or "").upper(),
@@ -96,6 +112,16 @@ def exposure_info(model: Any) -> ExposureInfo:
         tsovisit=bool(model.meta.visit.tsovisit),
         num_superstripe=int(getattr(where, "num_superstripe", None) or 0),
         read_times=() if times is None or not len(times) else tuple(float(t) for row in times for t in _flat(row)),
+        fastaxis=int(where.fastaxis or 1),
+        slowaxis=int(where.slowaxis or 2),
+        noutputs=int(exposure.noutputs or 0),
+        multistripe=getattr(where, "multistripe_reads1", None) is not None,
+        xstart=int(where.xstart or 1),
+        ystart=int(where.ystart or 1),
+        integration_end=exposure.integration_end,
+        exposure_nints=exposure.nints,
+        frame_divisor=None if exposure.nframes is None else exposure.frame_divisor,
+        gain_factor=exposure.gain_factor,
     )
 
 
@@ -114,30 +140,34 @@ def _placement(model: Any) -> Placement:
     return Placement(*(int(value) for value in values))
 
 
-def source_arrays(model: Any, step_reads: Collection[str], initialising: bool = False) -> dict[str, Array]:
+def source_arrays(model: Any, steps: Sequence[Step], integrations: Any = None) -> dict[str, Array]:
     """Return the arrays of a model that steps read, without copying.
 
     Parameters
     ----------
     model : datamodel
-        A ramp, or guide star data.
-    step_reads : collection of str
-        Names of arrays.
-    initialising : bool
-        Whether the first step sets up the flags: those of another shape than the data are then left
-        out, and so start as zeros.
+        A ramp, guide star data, or fitted images.
+    steps : sequence of Step
+        The steps, in order. Where the first of them that reads flags is ``dq_init``, flags of another
+        shape than the data are left out, and so start as zeros.
+    integrations : datamodel, optional
+        The fitted images of the integrations, beside that of the exposure.
 
     Raises
     ------
     InputError
         Where flags have another shape than the data.
     """
+    reads = {name for step in steps for name in step.reads}
+    if is_fitted(model):
+        return _fitted_arrays(reads, *(m for m in (model, integrations) if m is not None))
+    initialising = next((s.alias == "dq_init" for s in steps if {*s.reads} & {*_FLAGS}), False)
     found: dict[str, Array] = {}
     shape = model.data.shape
     for name in _RAMP_ARRAYS:
         if name == "zeroframe" and not model.meta.exposure.zero_frame:
             continue
-        if name != "data" and not (name in step_reads and model.hasattr(name)):
+        if name != "data" and not (name in reads and model.hasattr(name)):
             continue
         array: Array | None = getattr(model, name)
         if array is None or not array.size:
@@ -148,6 +178,19 @@ def source_arrays(model: Any, step_reads: Collection[str], initialising: bool = 
             log.warning("%s has the shape %s, the data %s: it starts as zero", name, array.shape, shape)
             continue
         found[name] = array
+    return found
+
+
+def _fitted_arrays(reads: Collection[str], *fitted: Any) -> dict[str, Array]:
+    """Return the arrays of fitted images that steps read; those of integrations begin with ``int_``."""
+    found: dict[str, Array] = {}
+    for model in fitted:
+        prefix = "int_" if of_integrations(model) else ""
+        for name in reads:
+            kind = name.removeprefix("int_")
+            attribute = "data" if kind == "slope" else kind
+            if name == prefix + kind and model.hasattr(attribute):
+                found[name] = getattr(model, attribute)
     return found
 
 
@@ -171,7 +214,7 @@ def bind(
     params : Params
         Its parameters.
     model : datamodel
-        The exposure. The gain factor that ramp fitting finds in its reference is noted in it.
+        The exposure.
     info : ExposureInfo
         Facts of the exposure.
     locate : callable
@@ -187,15 +230,21 @@ def bind(
     ReferenceFileError
         Where a reference is unreadable, does not fit, or cannot be done without.
     """
-    located = {need: locate(need) for need in step.references}
-    references: dict[str, Reference] = {}
-    for need, place in located.items():
-        if place is not None and not (isinstance(place, str) and place == _NOT_APPLICABLE):
-            references[need.reftype] = _fitting(need, place, model)
-        elif not need.optional:
-            if step.alias == "ramp_fit":
-                raise ReferenceFileError(f"ramp_fit: there is no {need.reftype} reference for this exposure")
-            return Skip(f"no {need.reftype} reference")
+    located: dict[ReferenceNeed, Any] = {}
+    missing: ReferenceNeed | None = None
+    for need in step.references:
+        if need.needed(params, info) and (missing is None or need.optional):
+            place = locate(need)
+            absent = place is None or (isinstance(place, str) and place == _NOT_APPLICABLE)
+            if not absent:
+                located[need] = place
+            elif not need.optional:
+                missing = need
+    if missing is not None and step.alias == "ramp_fit":
+        raise ReferenceFileError(f"ramp_fit: there is no {missing.reftype} reference for this exposure")
+    if missing is not None:
+        return Skip(f"No {missing.reftype.upper()} reference file found")
+    references = {need.reftype: _fitting(need, place, model, info) for need, place in located.items()}
     for need in step.parameter_references:
         path = getattr(params, need.reftype)
         if path is not None:
@@ -203,57 +252,26 @@ def bind(
     reason = step.not_applicable(references, params, info)
     if reason is not None:
         return Skip(reason, step.skipped_arrays(references, params, info))
-    if step.alias == "ramp_fit":
-        factor = references["gain"].meta.get("meta.exposure.gain_factor")
-        if factor is not None:
-            model.meta.exposure.gain_factor = factor
     return BoundStep(step, params, references)
 
 
-def _fitting(need: ReferenceNeed, place: Any, model: Any) -> Reference:
+def _fitting(need: ReferenceNeed, place: Any, model: Any, info: ExposureInfo) -> Reference:
+    """Load a reference and cut it to an exposure."""
     if isinstance(place, (str, Path)):
         whole, name = load_reference(place, need), str(place)
     else:
         whole, name = reference_of_model(place, need), place.override_handle
-    rows, columns = model.data.shape[-2:]
-    return fit_to_exposure(whole, need, _placement(model), (int(rows), int(columns)), name)
-
-
-def put_results(model: Any, made: Mapping[str, Array]) -> tuple[Any, Any]:
-    """Put what native steps made into a model; ramp fitting makes new ones.
-
-    Parameters
-    ----------
-    model : datamodel
-        The ramp that the steps ran on; changed in place, unless ramps were fitted.
-    made : mapping of str to ndarray
-        What `calservice.run.blocks.run_fused` returned.
-
-    Returns
-    -------
-    model, integrations : datamodel
-        The ramp and None, or the image of the exposure and the cube of its integrations.
-    """
-    if "slope" not in made:
-        for name, array in made.items():
-            setattr(model, name, array)
-        return model, None
-    from stdatamodels.jwst import datamodels
-
-    image = datamodels.ImageModel(made["slope"].shape)
-    cube = datamodels.CubeModel(made["int_slope"].shape)
-    for result, prefix in ((image, ""), (cube, "int_")):
-        result.update(model)
-        for name in _RATE_ARRAYS:
-            setattr(result, name, made[prefix + ("slope" if name == "data" else name)])
-        result.meta.bunit_data = "DN/s"
-        result.meta.bunit_err = "DN/s"
-    cube.int_times = model.int_times
-    kind = str(model.meta.exposure.type).upper()
-    lamp = kind in ("NRS_AUTOWAVE", "NRS_LAMP") and model.meta.instrument.lamp_mode == "IFU"
-    if kind in _IFU or lamp:
-        image = datamodels.IFUImageModel(image)
-    return image, cube
+    if not covers_detector(whole, need):
+        return whole
+    shape = (info.nrows, info.ncols)
+    try:
+        return fit_to_exposure(whole, need, _placement(model), shape, name)
+    except ReferenceFileError:
+        if not need.averaged or need.averaged not in info.exp_type:
+            raise
+    log.info("%s: its mean is taken, since it does not cover the exposure", name)
+    means = {array: np.full(shape, np.mean(values), np.float32) for array, values in whole.arrays.items()}
+    return Reference(means, whole.meta)
 
 
 def cal_step_name(alias: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,13 @@ from calservice.model.errors import NoScienceData
 from calservice.model.names import output_name
 from calservice.model.outcome import StepOutcome
 from calservice.model.plan import Stage
-from calservice.model.step import ReferenceNeed, Step
+from calservice.model.step import ExposureInfo, ReferenceNeed, Step
 from calservice.recipes import recipe_for
 from calservice.run import logs, models
 from calservice.run.blocks import BoundStep, run_fused
 from calservice.run.hooks import run_hooks
 from calservice.run.records import recorded
+from calservice.run.results import put_metadata, put_results
 from calservice.steps.registry import NATIVE
 
 __all__ = ["run"]
@@ -69,7 +71,7 @@ class _Runner:
         self.out = out
         self.threads = threads
         self.records = records
-        self.info = stage.exposure.info
+        self.planned = stage.exposure.info
         self.paths = {use.reftype: use for use in stage.references}
         self.statuses: list[StepOutcome] = []
         self.result: Any = None
@@ -94,6 +96,12 @@ class _Runner:
         self._close()
         return tuple(sorted(self.statuses, key=lambda status: steps.index(status.alias)))
 
+    @property
+    def info(self) -> ExposureInfo:
+        """The facts of the exposure, with those that earlier steps settled."""
+        model = self.result
+        return self.planned if model is None else replace(self.planned, gain_factor=model.meta.exposure.gain_factor)
+
     def _all_steps(self) -> tuple[str, ...]:
         """Return the steps in order, those that are off as well."""
         recipe = recipe_for(self.stage.pipeline, self.info.instrument)
@@ -105,6 +113,12 @@ class _Runner:
         given: Any = str(self.primary)
         if self.stage.pipeline in modes.PIPELINES:
             given = self._hooked("pre_hooks", self.stage.parameters, given, self.stage.pipeline)
+        alone = NATIVE.get(self.stage.pipeline)
+        if alone is not None and models.takes_rates(alone):
+            from stdatamodels.jwst import datamodels
+
+            self.result = datamodels.open(given)
+            return
         kind = models.ramp_class(self.info.exp_type, self.info.num_superstripe)
         self.result = given if type(given) is kind else kind(given)
 
@@ -113,23 +127,36 @@ class _Runner:
         full = owner if name == self.stage.pipeline else f"{owner}.{name}"
         return run_hooks(values.get(when) or (), given, full, self.stage.pipeline, self.out)
 
+    def _hook(self, when: str, alias: str) -> None:
+        """Run the hooks of a native step on what it gets or has made; of one that takes rates, on each product."""
+        values = self._parameters(alias)
+        if not values.get(when):
+            return
+        if self.integrations is not None and models.takes_rates(NATIVE[alias]):
+            self.result = self._hooked(when, values, self.result, alias)
+            self.integrations = self._hooked(when, values, self.integrations, alias)
+            return
+        given = self.result if self.integrations is None else (self.result, self.integrations)
+        got = self._hooked(when, values, given, alias)
+        self.result, self.integrations = got if isinstance(got, tuple) else (got, self.integrations)
+
     # -- native steps
 
     def _run_native(self, aliases: tuple[str, ...]) -> None:
         """Run native steps over blocks as one; those among them that are off are only noted."""
         begun = time.monotonic()
-        self.result = self._hooked("pre_hooks", self._parameters(aliases[0]), self.result, aliases[0])
+        self._hook("pre_hooks", aliases[0])
         bound: list[BoundStep] = []
         for alias in aliases:
             ready = self._bind(NATIVE[alias]) if alias in self.stage.engines else None
             if ready is not None:
                 bound.append(ready)
         if bound:
-            reads = {name for b in bound for name in b.step.reads}
-            source = models.source_arrays(self.result, reads, bound[0].step.alias == "dq_init")
-            made = run_fused(bound, source, self.info, threads=self.threads)
-            self.result, integrations = models.put_results(self.result, made)
-            self.integrations = self.integrations if integrations is None else integrations
+            source = models.source_arrays(self.result, [b.step for b in bound], self.integrations)
+            metadata: dict[str, Any] = {}
+            made = run_fused(bound, source, self.info, threads=self.threads, metadata=metadata)
+            put_metadata(metadata, self.result)
+            self.result, self.integrations = put_results(self.result, made, self.integrations)
             names = "+".join(b.step.alias for b in bound)
             log.info("native %s: %.2f s on %d threads", names, time.monotonic() - begun, self.threads)
         seconds = round(time.monotonic() - begun, 3) if len(bound) == 1 else None
@@ -142,10 +169,7 @@ class _Runner:
 
     def _after(self, alias: str) -> None:
         """Do what follows a native step: hooks, and saving its result."""
-        values = self._parameters(alias)
-        given = self.result if self.integrations is None else (self.result, self.integrations)
-        got = self._hooked("post_hooks", values, given, alias)
-        self.result, self.integrations = got if isinstance(got, tuple) else (got, self.integrations)
+        self._hook("post_hooks", alias)
         if self._saves(alias):
             self._save_step(NATIVE[alias])
 
@@ -168,11 +192,14 @@ class _Runner:
         """Load a step's references; None where it does not apply to this exposure."""
         values = {k: v for k, v in self._parameters(step.alias).items() if k in step.params.model_fields}
         params = step.params.model_validate(values)
+        if step.deprecated:
+            log.warning("%s: %s", step.alias, step.deprecated)
         bound = models.bind(step, params, self.result, self.info, self._locate)
         if isinstance(bound, BoundStep):
+            put_metadata(bound.metadata(self.info), self.result, self.integrations)
             return bound
         log.warning("%s: %s; the step is skipped", step.alias, bound.reason)
-        models.put_results(self.result, bound.arrays)
+        put_results(self.result, bound.arrays, self.integrations)
         self._set_status(step.alias, "SKIPPED", "native", None)
         return None
 
@@ -246,9 +273,14 @@ class _Runner:
 
     def _save_step(self, step: Step) -> None:
         values = self._parameters(step.alias)
-        results = (self.result, self.integrations) if step.alias == "ramp_fit" else (self.result,)
-        self._finish(*results)
         alone = step.alias == self.stage.pipeline
+        results = (self.result, self.integrations) if step.alias == "ramp_fit" else (self.result,)
+        self._finish(self.result, self.integrations)
+        if models.takes_rates(step) and not alone:  # its pipeline tells it the suffixes
+            for model, suffix in ((self.result, step.alias), (self.integrations, f"{step.alias}ints")):
+                if model is not None:
+                    self._write(model, suffix, values)
+            return
         default = _official_name(step.alias).lower() if alone else step.alias
         for number, model in enumerate(results):
             index = (number,) if len(results) > 1 else ()
@@ -268,6 +300,8 @@ class _Runner:
         self._finish(self.result)
         fitted = self.integrations is not None
         suffix = "rate" if fitted else "ramp"
+        if self.stage.pipeline == modes.GUIDER:
+            suffix = "cal"
         if self.stage.pipeline == modes.DARK:  # the others overrule what they are told
             suffix = parameters.get("suffix") or "darkpipeline"
         self._write(self.result, suffix, parameters)

@@ -7,10 +7,21 @@ from types import MappingProxyType
 
 from calservice.model.step import Step
 from calservice.steps.stage1 import (
+    charge_migration,
     dark_current,
     dq_init,
+    firstframe,
+    gain_scale,
+    group_scale,
+    guider_cds,
+    ipc,
+    jump,
+    lastframe,
     linearity,
     ramp_fit,
+    refpix,
+    reset,
+    rscd,
     saturation,
     superbias,
 )
@@ -18,12 +29,23 @@ from calservice.steps.stage1 import (
 __all__ = ["NATIVE"]
 
 _STEPS: tuple[Step, ...] = (
+    group_scale.STEP,
     dq_init.STEP,
     saturation.STEP,
+    ipc.STEP,
     superbias.STEP,
+    refpix.STEP,
+    firstframe.STEP,
+    lastframe.STEP,
+    reset.STEP,
     linearity.STEP,
+    rscd.STEP,
     dark_current.STEP,
+    charge_migration.STEP,
+    jump.STEP,
     ramp_fit.STEP,
+    gain_scale.STEP,
+    guider_cds.STEP,
 )
 
 NATIVE: Mapping[str, Step] = MappingProxyType({step.alias: step for step in _STEPS})

@@ -8,9 +8,11 @@ import itertools
 import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,11 +28,15 @@ from calservice.model.errors import ParameterError, ReferenceFileError
 from calservice.simulate import simulate
 from calservice.steps.registry import NATIVE
 from tests.engines.same import metadata, same_files, same_model
-from tests.parity.synthetic import Case, flagged_ramps, ramp_model, raw_ramps, write_references
+from tests.parity.synthetic import FULL, Case, flagged_ramps, ramp_model, raw_ramps, write_references
 
 pytestmark = [pytest.mark.official, pytest.mark.xdist_group("strun")]
 
 ALIASES = tuple(NATIVE)
+OF_MIRI = ("firstframe", "lastframe", "reset", "rscd")
+MIRI = Case("MIRI", "MIRIMAGE", "MIR_IMAGE", seed=5)
+SIZE = (40, 44)
+SMALL: dict[str, Any] = {"exposures": 1, "integrations": 2, "groups": 4, "stars": 20}
 HIDDEN = Path(__file__).with_name("without_jwst.py")
 
 
@@ -54,9 +60,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Simulate an exposure; its references are those that CRDS gives meanwhile."""
     from crds.core import utils
 
-    made = simulate(
-        tmp_path_factory.mktemp("program"), modes=["nircam-image"], exposures=1, integrations=2, groups=4, stars=20
-    )
+    made = simulate(tmp_path_factory.mktemp("program"), modes=["nircam-image"], **SMALL)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CRDS_PATH", str(made.crds))
         patch.setenv("CRDS_CONTEXT", made.context)
@@ -69,48 +73,87 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def inputs(program: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Return for each step an exposure that has come through the official steps before it."""
-    folder = tmp_path_factory.mktemp("inputs")
-    (path,) = (program / "data").glob("*_nrcblong_uncal.fits")
-    base = path.name.removesuffix("_uncal.fits")
-    found = {ALIASES[0]: path}
-    model: Any = str(path)
-    for alias, following in itertools.pairwise(ALIASES):
-        model = theirs(alias).call(model)
-        found[following] = folder / f"{base}_{alias}.fits"
-        model.save(str(found[following]))
-    return found
+def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """Return parameters of steps that are off by default, or whose references CRDS does not give here."""
+    from astropy.io import fits
 
-
-def opened(path: Path) -> Any:
-    from stdatamodels.jwst import datamodels
-
-    return datamodels.RampModel(str(path))
+    folder = tmp_path_factory.mktemp("references")
+    paths = write_references(folder, MIRI, size=SIZE, kinds=["reset", "rscd", "ipc", "gain", "readnoise"])
+    fits.setval(paths["gain"], "GAINFACT", value=1.5)
+    found: dict[str, dict[str, Any]] = {alias: {} for alias in ALIASES}
+    for alias in ("ipc", "reset", "rscd", "gain_scale", "guider_cds"):
+        found[alias] = {f"override_{need.reftype}": str(paths[need.reftype]) for need in NATIVE[alias].references}
+    return found | {"firstframe": {"skip": False}, "charge_migration": {"skip": False}}
 
 
 @pytest.fixture(scope="module")
-def expected(inputs: dict[str, Path]) -> Callable[[str], Any]:
+def inputs(program: Path, told: dict[str, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Return for each step an exposure that has come through the official steps before it."""
+    from astropy.io import fits
+
+    folder = tmp_path_factory.mktemp("inputs")
+    (path,) = (program / "data").glob("*_nrcblong_uncal.fits")
+    base = path.name.removesuffix("_uncal.fits")
+    found = {"group_scale": folder / path.name, "dq_init": path}
+    shutil.copy(path, found["group_scale"])
+    fits.setval(found["group_scale"], "FRMDIVSR", value=4)
+    model: Any = str(path)
+    for alias, following in itertools.pairwise(a for a in ALIASES[1:] if a not in (*OF_MIRI, "guider_cds")):
+        model = theirs(alias).call(model, **told[alias])
+        model = model[0] if isinstance(model, tuple) else model
+        found[following] = folder / f"{base}_{alias}.fits"
+        model.save(str(found[following]))
+    return found | _other_inputs(folder)
+
+
+def _other_inputs(folder: Path) -> dict[str, Path]:
+    """Write a flagged ramp of MIRI, and a guide star."""
+    case = replace(MIRI, shape=(2, 6, *SIZE))
+    model = exposure(case, raw_ramps(case) | {"groupdq": flagged_ramps(case)["groupdq"]})
+    model.save(str(folder / "synthetic_saturation.fits"))
+    guide_star(SIZE).save(str(folder / "guider_uncal.fits"))
+    return dict.fromkeys(OF_MIRI, folder / "synthetic_saturation.fits") | {"guider_cds": folder / "guider_uncal.fits"}
+
+
+def guide_star(size: tuple[int, int]) -> Any:
+    from stdatamodels.jwst import datamodels
+
+    case = Case("FGS", "GUIDER1", "FGS_ID-STACK", shape=(2, 6, *size))
+    model = datamodels.GuiderRawModel(data=raw_ramps(case)["data"])
+    model.update(ramp_model(case, raw_ramps(case)))
+    return model
+
+
+def opened(path: Path) -> Any:
+    """Open an exposure as the step takes it."""
+    from stdatamodels.jwst import datamodels
+
+    kinds = {"_ramp_fit.fits": datamodels.ImageModel, "guider_uncal.fits": datamodels.GuiderRawModel}
+    return next((k for ending, k in kinds.items() if path.name.endswith(ending)), datamodels.RampModel)(str(path))
+
+
+@pytest.fixture(scope="module")
+def expected(inputs: dict[str, Path], told: dict[str, dict[str, Any]]) -> Callable[[str], Any]:
     """Return what the official class makes of the input of each step."""
-    return cache(lambda alias: theirs(alias).call(str(inputs[alias])))
+    return cache(lambda alias: theirs(alias).call(str(inputs[alias]), **told[alias]))
 
 
-def of_a_model(cls: Any, path: Path) -> Any:
+def of_a_model(cls: Any, path: Path, told: dict[str, Any]) -> Any:
     """Call with a model, which stays as it is."""
     model, before = opened(path), opened(path)
-    result = cls.call(model)
+    result = cls.call(model, **told)
     assert result is not model
     same_model(model, before)
     return result
 
 
-def by_instance(cls: Any, path: Path) -> Any:
-    step = cls(name="mine")
+def by_instance(cls: Any, path: Path, told: dict[str, Any]) -> Any:
+    step = cls(name="mine", **told)
     step.save_results = False
     return step.run(opened(path))
 
 
-CALLS: dict[str, Callable[[Any, Path], Any]] = {
+CALLS: dict[str, Callable[[Any, Path, dict[str, Any]], Any]] = {
     "model": of_a_model,
     "instance": by_instance,
 }
@@ -118,22 +161,32 @@ CALLS: dict[str, Callable[[Any, Path], Any]] = {
 
 @pytest.mark.parametrize("alias", ALIASES)
 @pytest.mark.parametrize("call", CALLS)
-def test_results(alias: str, call: str, inputs: dict[str, Path], expected: Callable[[str], Any]) -> None:
-    same_model(CALLS[call](ours(alias), inputs[alias]), expected(alias))
+def test_results(
+    alias: str, call: str, inputs: dict[str, Path], told: dict[str, dict[str, Any]], expected: Callable[[str], Any]
+) -> None:
+    same_model(CALLS[call](ours(alias), inputs[alias], told[alias]), expected(alias))
 
 
 @pytest.fixture(scope="module")
-def official_files(inputs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def official_files(
+    inputs: dict[str, Path], told: dict[str, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
     """Return for each step the folder of what the official class saves."""
     folders = {alias: tmp_path_factory.mktemp(alias) for alias in ALIASES}
     for alias, folder in folders.items():
-        theirs(alias).call(str(inputs[alias]), save_results=True, output_dir=str(folder))
+        theirs(alias).call(str(inputs[alias]), save_results=True, output_dir=str(folder), **told[alias])
     return folders
 
 
 @pytest.mark.parametrize("alias", ALIASES)
-def test_saved_files(alias: str, inputs: dict[str, Path], official_files: dict[str, Path], tmp_path: Path) -> None:
-    ours(alias).call(inputs[alias], save_results=True, output_dir=str(tmp_path))
+def test_saved_files(
+    alias: str,
+    inputs: dict[str, Path],
+    told: dict[str, dict[str, Any]],
+    official_files: dict[str, Path],
+    tmp_path: Path,
+) -> None:
+    ours(alias).call(inputs[alias], save_results=True, output_dir=str(tmp_path), **told[alias])
     assert same_files(tmp_path, official_files[alias])
 
 
@@ -163,14 +216,29 @@ def test_parameters(alias: str, inputs: dict[str, Path]) -> None:
     same_model(step.run(str(inputs[alias])), official_result)
 
 
-MIRI = Case("MIRI", "MIRIMAGE", "MIR_IMAGE", seed=5)
 SUBARRAY = Case(shape=(1, 4, 17, 23), start=(9, 12), zeroframe=True)
+
+
+OTHERWISE = (*OF_MIRI, "gain_scale", "guider_cds")
+"""Steps that take something else than any ramp."""
+UNABLE = ("jump", "ramp_fit")
+"""Steps that fail without references."""
+
+
+def exposure(case: Case, arrays: dict[str, Any]) -> Any:
+    """Return a ramp with the keywords that steps ask for."""
+    model = ramp_model(case, arrays)
+    model.meta.subarray.fastaxis, model.meta.subarray.slowaxis = -1, 2
+    if case.instrument == "MIRI":
+        model.meta.exposure.readpatt, model.meta.subarray.name = "FASTR1", "FULL"
+    return model
 
 
 @pytest.mark.parametrize(
     ("alias", "case"),
     [
-        *((a, Case(zeroframe=True)) for a in ALIASES),
+        *((a, Case(zeroframe=True)) for a in ALIASES if a not in OTHERWISE),
+        *((a, MIRI) for a in OF_MIRI),
         ("dark_current", MIRI),
         ("ramp_fit", MIRI),
         ("linearity", SUBARRAY),
@@ -183,24 +251,25 @@ def test_overrides(alias: str, case: Case, tmp_path: Path) -> None:
     kinds = [n.reftype for n in NATIVE[alias].references]
     paths = write_references(tmp_path, case, kinds=kinds, dark_ints=2 if case is MIRI else 0)
     as_paths = {f"override_{kind}": str(path) for kind, path in paths.items()}
-    results = [cls.call(ramp_model(case, arrays), **as_paths) for cls in both(alias)]
+    results = [cls.call(exposure(case, arrays), **as_paths) for cls in both(alias)]
     same_model(*results)
     recorded = metadata(results[0][0] if isinstance(results[0], tuple) else results[0])
     assert {recorded[f"meta.ref_file.{kind}.name"] for kind in paths} == {str(path) for path in paths.values()}
     results = []
     for cls in both(alias):
         as_models = {f"override_{kind}": datamodels.open(str(path)) for kind, path in paths.items()}
-        results.append(cls.call(ramp_model(case, arrays), **as_models))
+        results.append(cls.call(exposure(case, arrays), **as_models))
     same_model(*results)
 
 
-@pytest.mark.parametrize("alias", [a for a in ALIASES if a != "ramp_fit"])
+@pytest.mark.parametrize("alias", [a for a in ALIASES if a not in (*OTHERWISE, *UNABLE) and NATIVE[a].references])
 def test_nothing_applies(alias: str, tmp_path: Path) -> None:
     case = Case()
     none = {f"override_{need.reftype}": "N/A" for need in NATIVE[alias].references}
-    results = [cls.call(ramp_model(case, raw_ramps(case)), **none) for cls in both(alias)]
+    results = [cls.call(exposure(case, raw_ramps(case)), **none) for cls in both(alias)]
     same_model(*results)
-    assert getattr(results[0].meta.cal_step, NATIVE[alias].cal_step) == "SKIPPED"
+    expected = "SKIPPED" if any(not need.optional for need in NATIVE[alias].references) else "COMPLETE"
+    assert getattr(results[0].meta.cal_step, NATIVE[alias].cal_step) == expected
 
 
 def test_ramps_cannot_be_fitted_without_a_gain(inputs: dict[str, Path]) -> None:
@@ -225,12 +294,8 @@ def test_saturated_throughout(inputs: dict[str, Path]) -> None:
 
 
 def test_guide_stars(tmp_path: Path) -> None:
-    from stdatamodels.jwst import datamodels
-
-    case = Case("FGS", "GUIDER1", "FGS_ID-STACK")
-    (mask,) = write_references(tmp_path, case, kinds=["mask"]).values()
-    model = datamodels.GuiderRawModel(data=raw_ramps(case)["data"])
-    model.update(ramp_model(case, raw_ramps(case)))
+    (mask,) = write_references(tmp_path, Case("FGS"), kinds=["mask"]).values()
+    model = guide_star(FULL)
     model.save(str(tmp_path / "guider_uncal.fits"))
     for source in (str(tmp_path / "guider_uncal.fits"), model):
         same_model(*(cls.call(source, override_mask=str(mask)) for cls in both("dq_init")))
@@ -315,13 +380,13 @@ def test_declarations(alias: str) -> None:
 
 
 def test_classes_are_importable_once() -> None:
-    from jwst.step import JumpStep as OfficialJumpStep
+    from jwst.step import AssignWcsStep as OfficialStep
 
-    from calservice.steps import JumpStep, LinearityStep
+    from calservice.steps import AssignWcsStep, LinearityStep
 
-    assert JumpStep is OfficialJumpStep
+    assert AssignWcsStep is OfficialStep
     assert pickle.loads(pickle.dumps(LinearityStep)) is LinearityStep
-    assert {"LinearityStep", "JumpStep", "Extract1dStep"} <= set(dir(calservice.steps))
+    assert {"LinearityStep", "AssignWcsStep", "Extract1dStep"} <= set(dir(calservice.steps))
     assert set(calservice.pipelines.__all__) <= set(dir(calservice.pipelines))
     for name in ("NoSuchStep", "nothing"):
         with pytest.raises(AttributeError):
@@ -455,9 +520,12 @@ def test_logcfg(inputs: dict[str, Path], tmp_path: Path) -> None:
     assert "stpipe.step - INFO - Step LinearityStep done" in said
 
 
-def test_without_the_official_package(inputs: dict[str, Path], official_files: dict[str, Path], tmp_path: Path) -> None:
+def test_without_the_official_package(
+    inputs: dict[str, Path], told: dict[str, dict[str, Any]], official_files: dict[str, Path], tmp_path: Path
+) -> None:
     """Single steps work over stdatamodels alone: same arrays, metadata and names."""
-    request = {"inputs": {alias: str(path) for alias, path in inputs.items()}, "folder": str(tmp_path)}
+    paths = {alias: str(path) for alias, path in inputs.items()}
+    request = {"inputs": paths, "told": told, "folder": str(tmp_path)}
     (tmp_path / "request.json").write_text(json.dumps(request))
     said = in_a_process(sys.executable, str(HIDDEN), str(tmp_path / "request.json"), cwd=tmp_path)
     assert "all was as expected" in said

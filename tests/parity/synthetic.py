@@ -23,7 +23,7 @@ from calservice.run.blocks import BoundStep, run_fused
 from calservice.steps.registry import NATIVE
 
 Array = NDArray[Any]
-KINDS = ("mask", "saturation", "superbias", "linearity", "dark", "gain", "readnoise")
+KINDS = ("mask", "saturation", "superbias", "linearity", "dark", "gain", "readnoise", "ipc", "reset", "rscd")
 FULL = (48, 56)
 """Rows and columns of the "full frame" of the test references."""
 
@@ -45,6 +45,7 @@ class Case:
     integration_start: int = 1
     seed: int = 1
     read_times: tuple[float, ...] = ()
+    frame_divisor: int | None = None
 
     @property
     def info(self) -> ExposureInfo:
@@ -65,6 +66,9 @@ class Case:
             group_time=10.73677 * (self.nframes + self.groupgap),
             integration_start=self.integration_start,
             read_times=self.read_times,
+            xstart=self.start[0],
+            ystart=self.start[1],
+            frame_divisor=self.frame_divisor,
         )
 
     @property
@@ -267,7 +271,24 @@ def write_references(
     save("dark", lambda rng: _dark(rng, size, dark_readout, dark_ints, dark_rate, rarity))
     save("gain", image(dm.GainModel, 1.5, 2.5, [np.nan, -1, 0]))
     save("readnoise", image(dm.ReadnoiseModel, 5, 20, [np.nan, 0]))
+    for kind, plain in _plain(random, size).items():
+        if kind in kinds:
+            paths[kind] = _save(plain, case, folder / f"{kind}.fits", placed=False)
     return paths
+
+
+def _plain(random: Callable[[str], np.random.Generator], size: tuple[int, int]) -> dict[str, Any]:
+    """Return references that are not matched to the exposure by where they lie on the detector."""
+    from stdatamodels.jwst import datamodels as dm
+
+    reset = dm.ResetModel(data=random("reset").normal(0, 9, (2, 4, *size)).astype(np.float32))
+    reset.dq = _flags(random("dq"), size, ("UNRELIABLE_DARK", "HOT"))
+    reset.meta.exposure.nints, reset.meta.exposure.ngroups = 2, 4
+    rscd = dm.RSCDModel()
+    columns = [("subarray", "S17"), ("readpatt", "S12"), ("group_skip1", "i4"), ("group_skip", "i4")]
+    rscd.rscd_group_skip_table = np.array([(name, "FASTR1", 2, 3) for name in ("SUB256", "FULL")], columns)
+    kernel = random("ipc").normal(0.01, 0.01, (3, 3)).astype(np.float32)
+    return {"reset": reset, "rscd": rscd, "ipc": dm.IPCModel(data=kernel)}
 
 
 def _linearity(rng: np.random.Generator, size: tuple[int, int], inverse: bool, rarity: float) -> Any:

@@ -13,16 +13,18 @@ from calservice.simulate.context import Rule, write_context
 
 USEAFTER = "2000-01-01T00:00:00"
 WANTED = (
-    ("miri", ("mask", "saturation", "linearity", "dark", "gain", "readnoise", "emicorr")),
+    ("miri", ("mask", "saturation", "linearity", "dark", "gain", "readnoise", "emicorr", "reset", "rscd")),
     ("nircam", ("mask", "saturation", "superbias", "gain", "readnoise", "flat", "distortion")),
     ("nirspec", ("mask", "saturation", "gain", "readnoise")),
     ("niriss", ("mask",)),
-    ("fgs", ("mask",)),
+    ("fgs", ("mask", "gain", "readnoise")),
 )
 NAMED = MappingProxyType({("nircam", "flat"): "jwst_nircam_flat_0296.fits"})
 """File names that a test expects."""
 DETECTORS = MappingProxyType({("nircam", "flat"): "NRCA1"})
 """References that hold for one detector only."""
+SUBARRAYS = MappingProxyType({("miri", "reset"): "SUB128"})
+"""References that hold for one subarray only; others have none."""
 PARAMETERS: tuple[tuple[str, str, Mapping[str, Any]], ...] = (
     ("darkpipeline", "jwst.pipeline.calwebb_dark.DarkPipeline", {"suffix": "dark"}),
     (
@@ -49,6 +51,10 @@ def write_peer_context(cache: Path) -> str:
             keys, values = ("META.INSTRUMENT.NAME",), (instrument.upper(),)
             if detector is not None:
                 keys, values = ("META.INSTRUMENT.DETECTOR",), (detector,)
+            subarray = SUBARRAYS.get((instrument, kind))
+            if subarray is not None:
+                keys, values = ("META.SUBARRAY.NAME",), (subarray,)
+                rules.append(Rule(instrument, kind, keys, ("N/A",), USEAFTER, "N/A"))
             rules.append(Rule(instrument, kind, keys, values, USEAFTER, name))
     for kind, class_name, parameters in PARAMETERS:
         name = f"jwst_miri_pars-{kind}_0001.asdf"
@@ -74,16 +80,20 @@ def make_model(kind: str, instrument: str) -> Any:
         "flat": lambda: dm.FlatModel(data=values),
         "emicorr": emicorr,
         "distortion": distortion,
+        "reset": reset,
+        "rscd": rscd,
     }
     model = makers[kind]()
     meta = model.meta
     meta.description, meta.author, meta.pedigree, meta.useafter = "plain", "test", "DUMMY", USEAFTER
     meta.reftype, meta.instrument.name = kind, instrument.upper()
-    if kind not in ("distortion", "emicorr"):
+    if kind not in ("distortion", "emicorr", "rscd"):
         where = meta.subarray
         where.xstart, where.ystart, where.xsize, where.ysize = 1, 1, shape[1], shape[0]
     if kind == "dark":
         meta.exposure.nframes, meta.exposure.groupgap = 1, 0
+    if kind == "gain" and instrument == "nirspec":
+        meta.exposure.gain_factor = 2.0
     return model
 
 
@@ -94,6 +104,25 @@ def emicorr() -> Any:
     model = EmiModel()
     model.frequencies = {"Hz390": {"frequency": 390.625, "phase_amplitudes": np.full(20, 0.1)}}
     model.subarray_cases = {"MASK1550": {"frameclocks": 23968, "rowclocks": 82, "freqs": {"FAST": ["Hz390"]}}}
+    return model
+
+
+def reset() -> Any:
+    """Return the subarray of MIRI that the tests take, of two integrations."""
+    from stdatamodels.jwst.datamodels import ResetModel
+
+    model = ResetModel(data=np.ones((2, 15, 128, 136), np.float32))
+    model.meta.exposure.nints, model.meta.exposure.ngroups = 2, 15
+    return model
+
+
+def rscd() -> Any:
+    """Return groups to flag in one subarray of MIRI."""
+    from stdatamodels.jwst.datamodels import RSCDModel
+
+    model = RSCDModel()
+    columns = [("subarray", "S17"), ("readpatt", "S12"), ("group_skip1", "i4"), ("group_skip", "i4")]
+    model.rscd_group_skip_table = np.array([("SUB128", "FASTR1", 1, 4)], columns)
     return model
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -186,6 +186,12 @@ def _supports(params: RampFitParams, info: ExposureInfo) -> str | None:
     return None
 
 
+def _metadata(references: References, params: RampFitParams, info: ExposureInfo) -> Mapping[str, Any]:
+    """Note the gain factor of the reference, for ``gain_scale``."""
+    factor = references["gain"].meta.get("meta.exposure.gain_factor")
+    return {} if factor is None else {"meta.exposure.gain_factor": factor}
+
+
 STEP = Step(
     alias="ramp_fit",
     summary="Fit count rates to the ramps",
@@ -204,6 +210,7 @@ STEP = Step(
         required=_discards,
         verdict=_verdict,
     ),
+    metadata=_metadata,
     supports=_supports,
     cal_step="ramp_fit",
     official="jwst.ramp_fitting.RampFitStep",

@@ -1,0 +1,155 @@
+"""Compiled loops over tiles of differences: filling them, and telling which pixels cannot have a jump.
+
+A tile holds the differences of consecutive groups of up to `TILE` pixels of one row, (difference, pixel), float32 in
+electrons. Few pixels have jumps. For the others it is enough to know the median roughly: it is enclosed by counting
+in vector registers, and wherever it lies in between, no difference is far enough from it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from calservice.model.block import Array
+from calservice.model.dqflags import DO_NOT_USE, SATURATED
+from calservice.steps.compiled import compiled
+
+__all__ = ["TILE", "UNUSABLE", "load_tile", "screen"]
+
+TILE = 256
+UNUSABLE = DO_NOT_USE | SATURATED
+_NAN = np.float32(np.nan)
+_INFINITE = np.float32(np.inf)
+_SAFE = 0.9999
+"""Leaves room for float32 rounding: what is closer to a limit than this is looked at exactly."""
+
+
+@compiled
+def load_tile(
+    data: Array, flags: Array, gain: Array, y: int, x0: int, width: int, tile: Array, found: Array, before: Array
+) -> None:
+    """Fill a tile with differences, NaN where a group is not usable, and collect the flags of each pixel."""
+    nints, ngroups = data.shape[:2]
+    scale, all_flags = gain[y, x0 : x0 + width], found[:width]  # slices: LLVM then knows that indices are not negative
+    all_flags[:] = 0
+    n = 0
+    for i in range(nints):
+        for g in range(ngroups):
+            values, bits = data[i, g, y, x0 : x0 + width], flags[i, g, y, x0 : x0 + width]
+            now, earlier = before[g % 2], before[1 - g % 2]
+            for c in range(width):
+                now[c] = _NAN if bits[c] & UNUSABLE else values[c] * scale[c]
+            for c in range(width):
+                all_flags[c] |= bits[c]
+            if g > 0:
+                row = tile[n]
+                for c in range(width):
+                    row[c] = now[c] - earlier[c]
+                n += 1
+
+
+@compiled
+def _ranges(tile: Array, width: int, folded: bool, state: Array, count: Array) -> None:
+    """Fill smallest value, largest value and sum of each pixel, and count its values."""
+    for c in range(width):
+        state[0, c] = _INFINITE
+        state[1, c] = -_INFINITE
+        state[2, c] = np.float32(0)
+        count[c] = 0
+    least, most, total = state[0], state[1], state[2]
+    for n in range(tile.shape[0]):
+        row = tile[n]
+        for c in range(width):
+            value = abs(row[c]) if folded else row[c]
+            known = not np.isnan(value)
+            low, high = least[c], most[c]
+            count[c] += np.int32(known)
+            total[c] += value if known else np.float32(0)
+            least[c] = value if value < low else low
+            most[c] = value if value > high else high
+
+
+@compiled
+def _counts(tile: Array, width: int, folded: bool, state: Array, outside: Array) -> None:
+    """Count the values below and above the bounds, and those equal to the largest."""
+    for c in range(width):
+        for k in range(3):
+            outside[k, c] = 0
+    for n in range(tile.shape[0]):
+        for c in range(width):
+            value = abs(tile[n, c]) if folded else tile[n, c]
+            outside[0, c] += np.int32(value < state[2, c])
+            outside[1, c] += np.int32(value > state[3, c])
+            outside[2, c] += np.int32(value == state[1, c])
+
+
+@compiled
+def _harmless(least: float, most: float, low: float, high: float, variance: float, limit: float) -> bool:
+    """Tell whether values from ``least`` to ``most`` have no jump if their median is from ``low`` to ``high``."""
+    level = low if low > 0 else (-high if high < 0 else np.float32(0))
+    return bool(max(most - low, high - least) <= limit * np.sqrt(level + variance) * _SAFE)
+
+
+@compiled
+def _bounds(state: Array, count: Array, variance: Array, width: int) -> None:
+    """Replace the sums by where the median may be looked for: from row 2 to row 3."""
+    for c in range(width):
+        number = np.float32(max(count[c], 1))
+        mean = state[2, c] / number
+        share = min(np.float32(1), np.float32(3) / np.sqrt(number))
+        reach = np.sqrt(abs(mean) + variance[c]) * share
+        state[2, c] = mean - reach
+        state[3, c] = mean + reach
+
+
+@compiled
+def screen(
+    tile: Array,
+    width: int,
+    folded: bool,
+    variance: Array,
+    limits: tuple[float, float, float],
+    state: Array,
+    counts: Array,
+    suspect: Array,
+) -> None:
+    """Tell which pixels of a tile may have a jump: all but those that surely have none.
+
+    Parameters
+    ----------
+    tile : ndarray of float32
+        Differences in electrons, NaN where there is none.
+    width : int
+        Pixels in the tile.
+    folded : bool
+        Whether the sizes of differences are compared, as in the search one by one.
+    variance : ndarray of float32
+        The part of the expected variance that is due to reading, in electrons^2, of each pixel.
+    limits : tuple of float
+        In units of the expected noise, for four differences or more, three, and two.
+    state, counts : ndarray of float32 and of int32
+        Four rows each for a tile; overwritten.
+    suspect : ndarray of uint8
+        The answer.
+    """
+    count = counts[3]
+    _ranges(tile, width, folded, state, count)
+    some = False
+    for c in range(width):
+        few = folded and count[c] < 4
+        limit = (limits[1] if count[c] == 3 else limits[2]) if few else limits[0]
+        least, most = state[0, c], state[1, c]
+        sure = count[c] < 2 or np.isnan(variance[c])
+        sure = sure or _harmless(least, most, least, most, variance[c], limit)
+        suspect[c] = not sure
+        some |= not sure
+    if not some:
+        return
+    _bounds(state, count, variance, width)
+    _counts(tile, width, folded, state, counts)
+    for c in range(width):
+        if not suspect[c] or (folded and count[c] < 4):
+            continue
+        kept = count[c] - counts[2, c] if folded else count[c]
+        enclosed = kept > 0 and counts[0, c] <= (kept - 1) // 2 and count[c] - counts[1, c] >= kept // 2 + 1
+        if enclosed and _harmless(state[0, c], state[1, c], state[2, c], state[3, c], variance[c], limits[0]):
+            suspect[c] = 0

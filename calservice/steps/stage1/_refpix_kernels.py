@@ -1,0 +1,126 @@
+"""Compiled loops of the reference pixel correction."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from calservice.model.block import Array
+from calservice.steps.compiled import compiled
+
+__all__ = ["running_medians", "subtract_drifts", "subtract_drifts_miri"]
+
+
+@compiled
+def running_medians(values: Array, good: Array, length: int) -> Array:
+    """Return the median of the good values in a window of rows around each row, NaN where there is none.
+
+    The rows are continued by reflection at both ends, without repeating the last one. A median between two values is
+    rounded to the type of the values.
+
+    Parameters
+    ----------
+    values : ndarray
+        (row, column) float32 or float64.
+    good : ndarray
+        (row, column) bool.
+    length : int
+        Rows of the window; of an even number, one more lies before the row than after it.
+
+    Returns
+    -------
+    ndarray
+        (row,) float64.
+    """
+    nrows, ncols = values.shape
+    made = np.empty(nrows, np.float64)
+    window = np.empty(length * ncols, values.dtype)
+    for y in range(nrows):
+        count = 0
+        holed = False
+        for row in range(y - length // 2, y - length // 2 + length):
+            at = -row if row < 0 else 2 * (nrows - 1) - row if row >= nrows else row
+            for x in range(ncols):
+                if good[at, x]:
+                    value = values[at, x]
+                    holed |= np.isnan(value)
+                    place = count
+                    while place > 0 and window[place - 1] > value:
+                        window[place] = window[place - 1]
+                        place -= 1
+                    window[place] = value
+                    count += 1
+        if count == 0 or holed:
+            made[y] = np.nan
+        elif count % 2:
+            made[y] = window[count // 2]
+        else:
+            window[0] = (window[count // 2 - 1] + window[count // 2]) / values.dtype.type(2)
+            made[y] = window[0]
+    return made
+
+
+@compiled
+def subtract_drifts(data: Array, first: Array, second: Array, single: Array, swapped: bool, out: Array) -> None:
+    """Subtract two signals from every group, one that varies along rows and one along columns.
+
+    Parameters
+    ----------
+    data : ndarray
+        (integration, group, row, column) float32.
+    first, second : ndarray
+        (integration, group, column or row) float64: what is subtracted first, and then. ``first`` is by column and
+        ``second`` by row, unless ``swapped``.
+    single : ndarray
+        (integration, group) bool: whether the first difference is rounded to single precision.
+    swapped : bool
+        Whether the fast axis of the detector runs along columns.
+    out : ndarray
+        As ``data``; filled.
+    """
+    nints, ngroups, nrows, ncols = data.shape
+    for i in range(nints):
+        for g in range(ngroups):
+            for y in range(nrows):
+                plane, made = data[i, g, y], out[i, g, y]
+                if swapped:
+                    here = first[i, g, y]
+                    for x in range(ncols):
+                        value = np.float64(plane[x]) - here
+                        if single[i, g]:
+                            value = np.float64(np.float32(value))
+                        made[x] = np.float32(value - second[i, g, x])
+                else:
+                    here = second[i, g, y]
+                    for x in range(ncols):
+                        value = np.float64(plane[x]) - first[i, g, x]
+                        if single[i, g]:
+                            value = np.float64(np.float32(value))
+                        made[x] = np.float32(value - here)
+
+
+@compiled
+def subtract_drifts_miri(data: Array, signals: Array, start: tuple[int, int], out: Array) -> None:
+    """Subtract the signals of the four outputs, which take turns along rows, from the differences to the first group.
+
+    Parameters
+    ----------
+    data : ndarray
+        (integration, group, row, column) float32.
+    signals : ndarray
+        (integration, group, parity of the row, output) float64.
+    start : tuple of int
+        Numbers of the first row and column on the detector, from 0.
+    out : ndarray
+        As ``data``; filled.
+    """
+    nints, ngroups, nrows, ncols = data.shape
+    for i in range(nints):
+        for y in range(nrows):
+            parity = (start[0] + y) % 2
+            base = data[i, 0, y]
+            for g in range(ngroups):
+                plane, made = data[i, g, y], out[i, g, y]
+                for x in range(ncols):
+                    value = np.float32(np.float64(plane[x]) - np.float64(base[x]))
+                    value = np.float32(np.float64(value) - signals[i, g, parity, (start[1] + x) % 4])
+                    made[x] = np.float32(np.float64(value) + np.float64(base[x]))
