@@ -48,13 +48,17 @@ class Input:
 
 @dataclass(frozen=True)
 class ReferenceUse:
-    """A reference file that a stage uses: CRDS type, name, SHA-1 and size (name ``N/A``: not applicable)."""
+    """A reference file that a stage uses: CRDS type, name, SHA-1 and size (name ``N/A``: not applicable).
+
+    ``step`` is the step of a pipeline for which it alone was named; it is empty where all steps may use it.
+    """
 
     reftype: str
     name: str
     sha1: str = ""
     size: int = 0
     path: str = ""
+    step: str = ""
 
 
 @dataclass(frozen=True)

@@ -276,7 +276,8 @@ class _Resolver:
     ) -> tuple[ReferenceUse, ...]:
         if self.crds is None or stage.exposure is None or not stage.engines:
             return ()
-        types = tuple(sorted(set(engines.reference_types(stage, stage.engines, settings)) - set(named)))
+        settled = engines.overridden(stage, stage.engines, settings)
+        types = tuple(sorted(set(engines.reference_types(stage, stage.engines, settings)) - settled))
         found = {**self._parameter_references(stage), **self._select(stage, types), **named}
         return tuple(sorted(found.values(), key=lambda use: use.reftype))
 

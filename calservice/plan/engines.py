@@ -14,7 +14,7 @@ from calservice.model.step import ExposureInfo, Step
 from calservice.plan.parameters import OfficialSchema, Schema, Schemas, Settings, schema_of
 from calservice.recipes import OFF_BY_DEFAULT, recipe_for
 
-__all__ = ["Choice", "EngineName", "choose", "native_steps", "reference_types", "schemas_for"]
+__all__ = ["Choice", "EngineName", "choose", "native_steps", "overridden", "reference_types", "schemas_for"]
 
 EngineName = Literal["auto", "native", "jwst"]
 
@@ -157,3 +157,21 @@ def reference_types(stage: Stage, engines: Mapping[str, str], settings: Settings
         else:
             found |= dict.fromkeys(official.catalog().references(alias))
     return tuple(found)
+
+
+def overridden(stage: Stage, engines: Mapping[str, str], settings: Settings) -> frozenset[str]:
+    """Return the reference types that every step which uses them is told a file for."""
+    told: dict[str, list[bool]] = {}
+    for name, engine in engines.items():
+        values = settings.values if name == stage.pipeline else settings.step(name)
+        for reftype in _types_of(name, engine, stage.pipeline):
+            told.setdefault(reftype, []).append(bool(values.get(f"override_{reftype}")))
+    return frozenset(reftype for reftype, given in told.items() if all(given))
+
+
+def _types_of(name: str, engine: str, pipeline: str) -> tuple[str, ...]:
+    """Return the reference types that a step of a pipeline uses."""
+    if engine == "native":
+        return tuple(need.reftype for need in native_steps()[name].references)
+    catalog = official.catalog()
+    return catalog.references(catalog[pipeline].steps.get(name, name))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -32,7 +33,7 @@ def named_files(settings: Settings, schemas: Schemas) -> tuple[dict[str, Referen
     Returns
     -------
     dict of str to ReferenceUse
-        The files with their checksums: overrides by reference type, others by the dotted name of the parameter.
+        The files with their checksums, by the dotted name of the parameter.
     list of CalserviceError
         Overrides that cannot be read.
     """
@@ -47,7 +48,7 @@ def named_files(settings: Settings, schemas: Schemas) -> tuple[dict[str, Referen
                     problems.append(fault)
                     continue
                 values[name] = use.path or "N/A"
-                found[use.reftype] = use
+                found[f"{prefix}{name}"] = replace(use, step=prefix.removeprefix("steps.").rstrip("."))
             elif name in _HOOKS:
                 values[name] = [_command(hook) for hook in value]
             elif isinstance(value, list):

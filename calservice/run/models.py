@@ -51,6 +51,8 @@ log = logging.getLogger("calservice.models")
 _RAMP_ARRAYS = ("data", "groupdq", "pixeldq", "dq", "zeroframe", "average_dark_current")
 _FLAGS = ("groupdq", "pixeldq", "dq")
 _NOT_APPLICABLE = "N/A"
+_NEVER_SKIPPED = ("jump", "ramp_fit")
+"""Steps that fail without their references, where others are skipped."""
 
 
 def ramp_class(exp_type: str | None, stripes: int | None) -> Any:
@@ -240,8 +242,11 @@ def bind(
                 located[need] = place
             elif not need.optional:
                 missing = need
-    if missing is not None and step.alias == "ramp_fit":
-        raise ReferenceFileError(f"ramp_fit: there is no {missing.reftype} reference for this exposure")
+    if missing is not None and step.alias in _NEVER_SKIPPED:
+        raise ReferenceFileError(
+            f"{step.alias}: it cannot do without a reference that is not applicable (N/A) in this context: "
+            f"{missing.reftype}. Name a file with --steps.{step.alias}.override_{missing.reftype}=FILE."
+        )
     if missing is not None:
         return Skip(f"No {missing.reftype.upper()} reference file found")
     references = {need.reftype: _fitting(need, place, model, info) for need, place in located.items()}

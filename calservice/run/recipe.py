@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from calservice.model import modes
 from calservice.model.errors import NoScienceData
 from calservice.model.names import output_name
 from calservice.model.outcome import StepOutcome
-from calservice.model.plan import Stage
+from calservice.model.plan import ReferenceUse, Stage
 from calservice.model.step import ExposureInfo, ReferenceNeed, Step
 from calservice.recipes import recipe_for
 from calservice.run import logs, models
@@ -72,7 +73,7 @@ class _Runner:
         self.threads = threads
         self.records = records
         self.planned = stage.exposure.info
-        self.paths = {use.reftype: use for use in stage.references}
+        self.uses = {(use.reftype, use.step): use for use in stage.references}
         self.statuses: list[StepOutcome] = []
         self.result: Any = None
         self.integrations: Any = None
@@ -132,6 +133,8 @@ class _Runner:
         values = self._parameters(alias)
         if not values.get(when):
             return
+        if self.statuses:  # what went before is noted, as each official step does it
+            self._finish(self.result, self.integrations)
         if self.integrations is not None and models.takes_rates(NATIVE[alias]):
             self.result = self._hooked(when, values, self.result, alias)
             self.integrations = self._hooked(when, values, self.integrations, alias)
@@ -166,6 +169,9 @@ class _Runner:
             if alias not in self.stage.engines:
                 self._set_status(alias, "SKIPPED", "off", None)
         self._after(aliases[-1])
+        for model in (self.result, self.integrations):  # as every step does, for whoever looks at it in between
+            if model is not None:
+                models.stamp_version(model)
 
     def _after(self, alias: str) -> None:
         """Do what follows a native step: hooks, and saving its result."""
@@ -194,7 +200,7 @@ class _Runner:
         params = step.params.model_validate(values)
         if step.deprecated:
             log.warning("%s: %s", step.alias, step.deprecated)
-        bound = models.bind(step, params, self.result, self.info, self._locate)
+        bound = models.bind(step, params, self.result, self.info, partial(self._locate, step.alias))
         if isinstance(bound, BoundStep):
             put_metadata(bound.metadata(self.info), self.result, self.integrations)
             return bound
@@ -203,9 +209,10 @@ class _Runner:
         self._set_status(step.alias, "SKIPPED", "native", None)
         return None
 
-    def _locate(self, need: ReferenceNeed) -> str | Path | None:
-        use = self.paths.get(need.reftype)
-        self._record_reference(need.reftype)
+    def _locate(self, alias: str, need: ReferenceNeed) -> str | Path | None:
+        use = self.uses.get((need.reftype, alias)) or self.uses.get((need.reftype, ""))
+        if use is not None:
+            self._record_reference(use)
         return None if use is None or use.name == "N/A" else use.path
 
     def _parameters(self, alias: str) -> Mapping[str, Any]:
@@ -249,14 +256,11 @@ class _Runner:
 
     # -- metadata and products
 
-    def _record_reference(self, reftype: str) -> None:
-        use = self.paths.get(reftype)
-        if use is None:
-            return
+    def _record_reference(self, use: ReferenceUse) -> None:
         from calservice.references import pinned
 
         plain = use.name == "N/A" or use.name.startswith("/")
-        models.record_reference(self.result, reftype, use.name if plain else f"crds://{use.name}")
+        models.record_reference(self.result, use.reftype, use.name if plain else f"crds://{use.name}")
         context = pinned.installed()
         models.record_context(self.result, None if context is None else context.context)
 

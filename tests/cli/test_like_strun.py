@@ -380,7 +380,7 @@ def test_logs_in_products_are_those_of_the_official_package(forks: Forks, tmp_pa
 
     words = ["refpix", "raw_uncal.fits", "--output_file=x"]
     logs = {}
-    for program, first in (("strun", []), ("calservice", ["run"])):
+    for program, first in (("strun", []), ("calservice", ["run", "--engine=jwst"])):
         _, files = forks.run(program, [*first, *words], tmp_path / program)
         with datamodels.open(str(files["x_refpixstep.fits"])) as model:
             logs[program] = [line.partition(" - ")[2] for line in model.cal_logs.refpix if " - jwst." in line]

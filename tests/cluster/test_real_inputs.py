@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -85,7 +86,7 @@ def test_what_stage_1_cannot_do_without_is_named(empty_client: Client, shared: S
 
     assert status == 1
     assert "jump: it cannot do without a reference that is not applicable (N/A) in this context" in said
-    assert "gain or readnoise. Name a file with --steps.jump.override_<type>=FILE" in said
+    assert re.search(r"(gain|readnoise)\. Name a file with --steps\.jump\.override_\1=FILE", said)
     assert not list(tmp_path.glob("*.fits"))
 
 

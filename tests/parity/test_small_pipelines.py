@@ -55,7 +55,7 @@ def test_detector1(mode: str, tmp_path: Path) -> None:
     fits.setval(exposure, "FRMDIVSR", value=2 * header["NFRAMES"])
     instrument, detector = header["INSTRUME"], header["DETECTOR"]
     case = Case(instrument, detector, shape=(3, 6, *fits.getdata(exposure, "SCI").shape[2:]))
-    words = [*overrides(tmp_path, case), "--steps.charge_migration.skip=false"]
+    words = [*overrides(tmp_path, case), "--steps.charge_migration.skip=false", "--save_calibrated_ramp=true"]
     words += ["--steps.charge_migration.signal_threshold=20000", "--steps.gain_scale.save_results=true"]
     if instrument == "MIRI":
         words += ["--steps.firstframe.skip=false"]

@@ -11,7 +11,7 @@ import numpy as np
 from calservice.model.block import Array
 from calservice.steps.compiled import compiled
 
-__all__ = ["clip_bounds", "find_at_once", "find_one_by_one", "finite", "median", "typical"]
+__all__ = ["clip_bounds", "find_at_once", "find_one_by_one", "finite", "median", "median_between", "typical"]
 
 _CLIPPINGS = 5
 """Most turns of sigma clipping, the default of `astropy.stats.sigma_clip`."""
@@ -43,13 +43,21 @@ def _kth(values: Array, count: int, k: int) -> float:
 @compiled
 def median(values: Array, count: int) -> float:
     """Return the median of the first values, none of them NaN, whose order is changed; NaN of none."""
-    if count == 0:
-        return np.nan
-    upper = _kth(values, count, count // 2)
-    if count % 2:
+    return np.nan if count == 0 else median_between(values, count, 0, count)
+
+
+@compiled
+def median_between(values: Array, count: int, below: int, total: int) -> float:
+    """Return the median of ``total`` values, of which the first ``count`` of these are all that are near it.
+
+    So many of the others are ``below``. The order of the values is changed.
+    """
+    rank = total // 2 - below
+    upper = _kth(values, count, rank)
+    if total % 2:
         return upper
     lower = values[0]
-    for k in range(1, count // 2):
+    for k in range(1, rank):
         lower = max(lower, values[k])
     return float((lower + upper) / 2.0)
 

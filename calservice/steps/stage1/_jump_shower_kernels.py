@@ -9,49 +9,68 @@ import numpy as np
 from calservice.model.block import Array
 from calservice.model.dqflags import DO_NOT_USE, JUMP_DET, SATURATED
 from calservice.steps.compiled import compiled
-from calservice.steps.stage1._jump_pixel import median
-from calservice.steps.stage1._jump_tiles import UNUSABLE
+from calservice.steps.stage1._jump_pixel import finite, median, median_between
+from calservice.steps.stage1._jump_tiles import UNUSABLE, enclose
 
 __all__ = ["HIDDEN", "first_good_group", "median_differences", "noise_ratios", "settle", "smooth"]
 
 _NAN = np.float32(np.nan)
 HIDDEN = UNUSABLE
 """Flags that make a group useless where jumps were looked for."""
+_MOST_LEFT_OUT = JUMP_DET | DO_NOT_USE
+"""The flags that leave a group out are all numbers from 1 to this one."""
 _FLAGGED = JUMP_DET | SATURATED | DO_NOT_USE
 
 
 @compiled
-def _excluded(flag: int) -> bool:
-    """Tell whether a group is left out: it is flagged as one of these, or two, and as nothing else."""
-    return flag in (JUMP_DET, SATURATED, DO_NOT_USE, JUMP_DET | DO_NOT_USE, SATURATED | DO_NOT_USE)
+def _load_line(data: Array, flags: Array, original: Array, gain: Array, hidden: int, out: Array) -> None:
+    """Fill the electrons of a row of a group; NaN where it is left out, or had one of the ``hidden`` flags.
+
+    A group is left out if it is flagged as a jump, as saturated or as not to be used, or as the last and
+    one of the others, and as nothing else.
+    """
+    for x in range(out.size):
+        lost = (0 < flags[x] <= _MOST_LEFT_OUT) | ((original[x] & hidden) != 0)
+        out[x] = _NAN if lost else data[x] * gain[x]
 
 
 @compiled
-def _electrons(value: float, gain: float, flag: int, original: int, hidden: int) -> Any:
-    """Return the electrons of a group; NaN where it is left out, or had one of the ``hidden`` flags."""
-    return _NAN if original & hidden or _excluded(flag) else np.float32(value * gain)
+def median_differences(data: Array, flags: Array, original: Array, gain: Array, hidden: int, variance: Array) -> Array:
+    """Return the median difference of consecutive groups of each pixel, in electrons.
 
-
-@compiled
-def median_differences(data: Array, flags: Array, original: Array, gain: Array, hidden: int) -> Array:
-    """Return the median difference of consecutive groups of each pixel, in electrons."""
+    ``variance`` is that of reading, in electrons^2: from it and the mean follows where the median may be
+    looked for. The few values there are sorted out; all are, where it turns out to be elsewhere.
+    """
     nints, ngroups, nrows, ncols = data.shape
-    out, values = np.empty((nrows, ncols), np.float32), np.empty((ncols, nints * (ngroups - 1)), np.float32)
-    count, before, now = np.empty(ncols, np.int64), np.empty(ncols, np.float32), np.empty(ncols, np.float32)
+    differences = nints * (ngroups - 1)
+    out, lines = np.empty((nrows, ncols), np.float32), np.empty((2, ncols), np.float32)
+    rows, values = np.empty((differences, ncols), np.float32), np.empty(differences, np.float32)
+    near, number = np.empty((ncols, differences), np.float32), np.empty(ncols, np.int64)
+    state, counts = np.empty((4, ncols), np.float32), np.empty((4, ncols), np.int32)
     for y in range(nrows):
-        count[:] = 0
+        n = 0
         for i in range(nints):
             for g in range(ngroups):
-                line, bits, earlier = data[i, g, y], flags[i, g, y], original[i, g, y]
-                for x in range(ncols):
-                    now[x] = _electrons(line[x], gain[y, x], bits[x], earlier[x], hidden)
-                    difference = now[x] - before[x]
-                    if g > 0 and not np.isnan(difference):
-                        values[x, count[x]] = difference
-                        count[x] += 1
-                    before[x] = now[x]
+                now, before = lines[g % 2], lines[1 - g % 2]
+                _load_line(data[i, g, y], flags[i, g, y], original[i, g, y], gain[y], hidden, now)
+                if g > 0:
+                    row = rows[n]
+                    for x in range(ncols):
+                        row[x] = now[x] - before[x]
+                    n += 1
+        enclose(rows, ncols, False, variance[y], state, counts)
+        number[:] = 0
+        for n in range(differences):
+            row = rows[n]
+            for x in range(ncols):
+                near[x, number[x]] = row[x]
+                number[x] += (state[2, x] <= row[x]) & (row[x] <= state[3, x])
         for x in range(ncols):
-            out[y, x] = median(values[x], count[x])
+            total, below = counts[3, x], counts[0, x]
+            if total > 0 and below <= (total - 1) // 2 and below + number[x] > total // 2:
+                out[y, x] = median_between(near[x], number[x], below, total)
+            else:
+                out[y, x] = median(values, finite(rows[:, x], values))
     return out
 
 
@@ -72,13 +91,13 @@ def noise_ratios(
 ) -> Array:
     """Return how far a group's differences are from their medians, in units of their noise (both: ``typical``)."""
     nrows, ncols = gain.shape
-    middle, sigma = typical
-    out = np.empty((nrows, ncols), np.float32)
+    out, before = np.empty((nrows, ncols), np.float32), np.empty(ncols, np.float32)
     for y in range(nrows):
+        ratio, middle, sigma = out[y], typical[0][y], typical[1][y]
+        _load_line(data[g - 1, y], flags[g - 1, y], original[g - 1, y], gain[y], hidden, before)
+        _load_line(data[g, y], flags[g, y], original[g, y], gain[y], hidden, ratio)
         for x in range(ncols):
-            now = _electrons(data[g, y, x], gain[y, x], flags[g, y, x], original[g, y, x], hidden)
-            before = _electrons(data[g - 1, y, x], gain[y, x], flags[g - 1, y, x], original[g - 1, y, x], hidden)
-            out[y, x] = abs((now - before) - middle[y, x]) / sigma[y, x]
+            ratio[x] = abs((ratio[x] - before[x]) - middle[x]) / sigma[x]
     return out
 
 

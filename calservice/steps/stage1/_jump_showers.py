@@ -103,9 +103,9 @@ def _find(
     data, flags, gain = exposure["data"], exposure["groupdq"], exposure["gain"]
     edges = _edges(exposure)
     spoilt = (exposure["pixeldq"] & _SPOILT != 0) | edges
-    noise = exposure["readnoise"] * gain
-    middle = kernels.median_differences(data, flags, original, gain, hidden)
-    sigma = np.sqrt(np.abs(middle) + noise**2 / nframes)
+    variance = (exposure["readnoise"] * gain) ** 2 / nframes
+    middle = kernels.median_differences(data, flags, original, gain, hidden, variance)
+    sigma = np.sqrt(np.abs(middle) + variance)
     ring = np.ascontiguousarray(Ring2DKernel(how.radius, how.width).array)
     found = []
     for i in range(len(data)):

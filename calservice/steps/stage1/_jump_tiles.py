@@ -13,7 +13,7 @@ from calservice.model.block import Array
 from calservice.model.dqflags import DO_NOT_USE, SATURATED
 from calservice.steps.compiled import compiled
 
-__all__ = ["TILE", "UNUSABLE", "load_tile", "screen"]
+__all__ = ["TILE", "UNUSABLE", "enclose", "load_tile", "screen"]
 
 TILE = 256
 UNUSABLE = DO_NOT_USE | SATURATED
@@ -99,6 +99,18 @@ def _bounds(state: Array, count: Array, variance: Array, width: int) -> None:
         reach = np.sqrt(abs(mean) + variance[c]) * share
         state[2, c] = mean - reach
         state[3, c] = mean + reach
+
+
+@compiled
+def enclose(tile: Array, width: int, folded: bool, variance: Array, state: Array, counts: Array) -> None:
+    """Count how many values of each pixel are where its median may be looked for, and elsewhere.
+
+    Fills ``state`` with smallest and largest value and two bounds, and ``counts`` with how many values are
+    below the bounds, above them, equal to the largest, and there. The arguments are those of `screen`.
+    """
+    _ranges(tile, width, folded, state, counts[3])
+    _bounds(state, counts[3], variance, width)
+    _counts(tile, width, folded, state, counts)
 
 
 @compiled
