@@ -133,6 +133,8 @@ def _not_native(alias: str, stage: Stage, settings: Settings) -> str | None:
     info = stage.exposure.info if stage.exposure else None
     if info is None:
         return None
+    if info.multistripe:
+        return "references are not cut to several stripes"
     return supports(step, settings.step(alias) if stage.pipeline != alias else settings.values, info)
 
 
