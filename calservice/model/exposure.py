@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -110,7 +110,6 @@ class Exposure:
         """The facts that kernels compute with."""
         word = self.keywords.get
         dims = (1, 1, *self.shape[-4:])[-4:] if len(self.shape) >= 2 else (1, 1, 0, 0)
-        told: Callable[[Any], int | None] = lambda value: None if value in (None, "") else int(value)  # noqa: E731
         return ExposureInfo(
             instrument=self.instrument,
             detector=str(word("DETECTOR", "")).upper(),
@@ -135,9 +134,9 @@ class Exposure:
             multistripe=word("MSTR_RD1") not in (None, ""),
             xstart=int(word("SUBSTRT1") or 1),
             ystart=int(word("SUBSTRT2") or 1),
-            integration_end=told(word("INTEND")),
-            exposure_nints=told(word("NINTS")),
-            frame_divisor=None if word("NFRAMES") is None else told(word("FRMDIVSR")),
+            integration_end=_number(word("INTEND")),
+            exposure_nints=_number(word("NINTS")),
+            frame_divisor=None if word("NFRAMES") is None else _number(word("FRMDIVSR")),
             gain_factor=float(word("GAINFACT") or 0.0) or None,
         )
 
@@ -147,3 +146,8 @@ class Exposure:
         word = self.keywords.get
         optics = [str(word(k)) for k in ("FILTER", "GRATING", "PUPIL", "BAND") if word(k) not in (None, "", "N/A")]
         return " ".join([self.instrument, "/".join(optics), self.exp_type]).strip() or stem(self.file.name)
+
+
+def _number(value: Any) -> int | None:
+    """Return the value of a keyword as a whole number; None where it is not told."""
+    return None if value in (None, "") else int(value)

@@ -133,8 +133,6 @@ class _Runner:
         values = self._parameters(alias)
         if not values.get(when):
             return
-        if self.statuses:  # what went before is noted, as each official step does it
-            self._finish(self.result, self.integrations)
         if self.integrations is not None and models.takes_rates(NATIVE[alias]):
             self.result = self._hooked(when, values, self.result, alias)
             self.integrations = self._hooked(when, values, self.integrations, alias)

@@ -28,7 +28,7 @@ from calservice.report_compare import comparison_as_json
 from calservice.simulate import simulate
 from calservice.simulate.context import Rule, write_context
 
-pytestmark = [pytest.mark.official, pytest.mark.xdist_group("strun")]
+pytestmark = [pytest.mark.official, pytest.mark.xdist_group("like strun")]
 
 HERE = Path(__file__).parent
 OURS = (".manifest.json", ".log", "said.txt", ".pyc")
