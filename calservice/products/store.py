@@ -10,6 +10,7 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -219,7 +220,7 @@ class Store:
                 continue
 
     def check_writable(self) -> None:
-        """Write and remove a small file.
+        """Write and remove a small file; folders that this needs are removed again too.
 
         Raises
         ------
@@ -228,11 +229,16 @@ class Store:
         """
         name = f"calservice-{uuid.uuid4().hex[:8]}.probe"
         if self.local:
-            blocker = next((p for p in (Path(self.root), *Path(self.root).parents) if p.exists()), None)
+            folders = (Path(self.root), *Path(self.root).parents)
+            missing = list(takewhile(lambda folder: not folder.exists(), folders))
+            blocker = next(iter(folders[len(missing) :]), None)
             if blocker is not None and not blocker.is_dir():
                 raise OutputError(f"{self.root}: cannot be written: {blocker} is a file. Name a folder (--output).")
         self.write(b"probe", name)
         self.remove(name)
+        for folder in missing if self.local else ():
+            with suppress(OSError):  # another writer needs it
+                folder.rmdir()
 
     @contextmanager
     def _faults(self, kind: type[CalserviceError], what: str) -> Iterator[None]:

@@ -7,9 +7,9 @@ import logging
 import sys
 import threading
 import time
-import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from typing import Any, Literal
 
 from calservice.model.errors import CalserviceError, InputError, ParameterError
@@ -40,7 +40,7 @@ class JobRun:
 
     Notes
     -----
-    A program that ends before its job lets the stages that run on this machine finish, starts no more, and says so.
+    A program that ends before its job stops it as `cancel` does, and says so.
     """
 
     def __init__(
@@ -66,6 +66,7 @@ class JobRun:
         self._products: dict[str, ProductList] = {}
         self._thread = threading.Thread(target=self._run, args=(how,), name=f"calservice-job-{self.id}", daemon=True)
         _untold.add(self)
+        _watch_program()
         self._thread.start()
 
     # -- how far it is
@@ -272,11 +273,28 @@ class JobRun:
 Progress = Callable[[JobRun, Outcome], object]
 """Called in the thread of a job with the job and the outcome of each stage as it ends."""
 
-_untold: weakref.WeakSet[JobRun] = weakref.WeakSet()
+_untold: set[JobRun] = set()
 """Jobs that have not ended, or not well without anybody having waited for them."""
+
+
+_left: list[JobRun] = []
+"""Jobs that were stopped by the end of the program."""
+
+
+@cache
+def _watch_program() -> None:
+    """Have jobs stopped when the main thread ends: it is then too late to start what they would start."""
+
+    def stop() -> None:
+        threading.main_thread().join()
+        _left.extend(tuple(_untold))
+        for job in _left:
+            job._stop.set()
+
+    threading.Thread(target=stop, name="calservice-end-of-program", daemon=True).start()
 
 
 @atexit.register
 def _tell() -> None:
-    for job in list(_untold):
+    for job in dict.fromkeys((*_left, *tuple(_untold))):
         print(f"calservice: the program did not wait for its job; submit it again to go on: {job}", file=sys.stderr)
