@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Mapping
 from functools import cache
@@ -205,7 +206,8 @@ class _NativeStep(_Ours):
 
     def _run(self, model: Any, params: Params, info: ExposureInfo) -> Any:
         from calservice.run import models
-        from calservice.run.blocks import BoundStep, run_fused
+        from calservice.run.blocks import run_fused
+        from calservice.run.chain import BoundStep
         from calservice.run.results import put_metadata, put_results
 
         step = self.native
@@ -219,7 +221,7 @@ class _NativeStep(_Ours):
         threads = _threads(getattr(params, "maximum_cores", "1"))
         metadata = dict(bound.metadata(info))
         try:
-            made = run_fused([bound], source, info, threads=threads, metadata=metadata)
+            made = run_fused([bound], source, info, threads=threads, kept_bytes=sys.maxsize, metadata=metadata)
         except NoScienceData as fault:
             log.warning("%s", fault)
             return None, None

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from calservice.model.block import Array, Block, Reach
+from calservice.model.block import Array, Block, Reach, Window
 
 __all__ = [
     "Engine",
@@ -168,6 +168,10 @@ class ReferenceNeed:
     averaged: str = ""
 
 
+def _nothing_ahead(params: Any, info: ExposureInfo) -> Sequence[Window] | None:
+    return None
+
+
 def _no_verdict(result: Mapping[str, Array], params: Any, info: ExposureInfo) -> str | None:
     return None
 
@@ -201,6 +205,12 @@ class Tally:
         or None. ``result`` is what ``finalize`` made.
     metadata : callable
         ``metadata(result, params, info)`` gives metadata of the exposure, by datamodel path.
+    ahead : callable
+        ``ahead(params, info)`` gives windows that decide the result (others may be left out), where what comes before
+        is cheap enough to be computed for them twice: they are looked at before the pass over all blocks, which
+        then need not wait. None: the blocks wait, and what was made of them by then is kept.
+    enough : callable, optional
+        ``enough(combined)`` tells whether further windows can change nothing any more; asked while looking ahead.
     """
 
     name: str
@@ -211,6 +221,8 @@ class Tally:
     required: Callable[[Any, ExposureInfo], bool] = _required
     verdict: Callable[[Mapping[str, Array], Any, ExposureInfo], str | None] = _no_verdict
     metadata: Callable[[Mapping[str, Array], Any, ExposureInfo], Mapping[str, Any]] = _tells_nothing
+    ahead: Callable[[Any, ExposureInfo], Sequence[Window] | None] = _nothing_ahead
+    enough: Callable[[Any], bool] | None = None
 
 
 def _everything(params: Any, info: ExposureInfo) -> Reach:

@@ -26,7 +26,7 @@ from calservice.references.load import (
     load_user_flags,
     reference_of_model,
 )
-from calservice.run.blocks import BoundStep
+from calservice.run.chain import BoundStep
 from calservice.run.results import is_fitted, of_integrations
 from calservice.steps.registry import NATIVE
 from calservice.steps.stage1.dq_init import GUIDER_EXP_TYPES

@@ -9,10 +9,13 @@ from dataclasses import replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+import numpy as np
 
 from calservice.engines import execute, official
 from calservice.model import modes
+from calservice.model.block import Array
 from calservice.model.errors import NoScienceData
 from calservice.model.names import output_name
 from calservice.model.outcome import StepOutcome
@@ -20,15 +23,25 @@ from calservice.model.plan import ReferenceUse, Stage
 from calservice.model.step import ExposureInfo, ReferenceNeed, Step
 from calservice.recipes import recipe_for
 from calservice.run import logs, models
-from calservice.run.blocks import BoundStep, run_fused
+from calservice.run.blocks import run_fused
+from calservice.run.chain import BoundStep
+from calservice.run.disk import DiskArray
 from calservice.run.hooks import run_hooks
+from calservice.run.pixels import fill, open_lazily
 from calservice.run.records import recorded
 from calservice.run.results import put_metadata, put_results
+from calservice.run.saving import place_holder, save
 from calservice.steps.registry import NATIVE
+from calservice.steps.stage1.ramp_fit import RATE_ARRAYS
 
 __all__ = ["run"]
 
 log = logging.getLogger("calservice.recipe")
+
+_EXTENSIONS = {"int_slope": "SCI"} | {
+    f"int_{kind}": kind.upper() for kind in ("dq", "err", "var_poisson", "var_rnoise")
+}
+"""Where products have the images of integrations."""
 
 
 def run(stage: Stage, primary: Path, out: Path, threads: int = 1) -> tuple[StepOutcome, ...]:
@@ -77,6 +90,8 @@ class _Runner:
         self.statuses: list[StepOutcome] = []
         self.result: Any = None
         self.integrations: Any = None
+        self._unread: dict[str, Array] = {}
+        self._large: dict[str, DiskArray] = {}
         self._pipeline: Any = None
 
     def run(self) -> tuple[StepOutcome, ...]:
@@ -86,6 +101,7 @@ class _Runner:
             aliases = tuple(group)
             for batch in self._batches(aliases) if native else [(alias,) for alias in aliases]:
                 if batch[0] == "ramp_fit" and self.stage.parameters.get("save_calibrated_ramp"):
+                    self._fill()
                     self._finish(self.result)
                     self._write(self.result, "ramp", self.stage.parameters)
                 logs.place.enter("+".join(alias for alias in batch if alias in self.stage.engines))
@@ -121,7 +137,35 @@ class _Runner:
             self.result = datamodels.open(given)
             return
         kind = models.ramp_class(self.info.exp_type, self.info.num_superstripe)
-        self.result = given if type(given) is kind else kind(given)
+        if type(given) is kind:
+            self.result = given
+        elif isinstance(given, str):
+            self.result, self._unread = open_lazily(Path(given), kind)
+        else:
+            self.result = kind(given)
+
+    def _fill(self) -> None:
+        """Read the pixels that are still in the file."""
+        fill(self.result, self._unread)
+        self._unread = {}
+
+    def _in_memory(self) -> None:
+        """Have all arrays in the models, for what looks at them."""
+        self._fill()
+        large, self._large = {name: np.asarray(array) for name, array in self._large.items()}, {}
+        if large:
+            put_results(self.result, large, self.integrations)
+
+    def _set_aside(self, made: Mapping[str, Any]) -> dict[str, Array]:
+        """Keep what is too large for a model apart from it until it is saved, and return place-holders for it."""
+        settled = dict(made)
+        for name, array in made.items():
+            if isinstance(array, DiskArray) and name in _EXTENSIONS:
+                self._large[name] = array
+                settled[name] = place_holder(array)
+            elif isinstance(array, DiskArray):
+                settled[name] = np.asarray(array)
+        return settled
 
     def _hooked(self, when: str, values: Mapping[str, Any], given: Any, name: str) -> Any:
         owner = _official_name(self.stage.pipeline)
@@ -133,6 +177,7 @@ class _Runner:
         values = self._parameters(alias)
         if not values.get(when):
             return
+        self._in_memory()
         if self.integrations is not None and models.takes_rates(NATIVE[alias]):
             self.result = self._hooked(when, values, self.result, alias)
             self.integrations = self._hooked(when, values, self.integrations, alias)
@@ -154,10 +199,23 @@ class _Runner:
                 bound.append(ready)
         if bound:
             source = models.source_arrays(self.result, [b.step for b in bound], self.integrations)
+            source |= {name: array for name, array in self._unread.items() if name in source}
+            source |= {name: cast(Array, array) for name, array in self._large.items() if name in source}
             metadata: dict[str, Any] = {}
-            made = run_fused(bound, source, self.info, threads=self.threads, metadata=metadata)
+            fitted = any(b.step.alias == "ramp_fit" for b in bound)
+            made = run_fused(
+                bound,
+                source,
+                self.info,
+                threads=self.threads,
+                outputs=RATE_ARRAYS if fitted else None,
+                metadata=metadata,
+                scratch=self.out.parent,
+            )
+            self._unread = {n: a for n, a in self._unread.items() if not (fitted or n in made)}
+            self._fill()
             put_metadata(metadata, self.result)
-            self.result, self.integrations = put_results(self.result, made, self.integrations)
+            self.result, self.integrations = put_results(self.result, self._set_aside(made), self.integrations)
             names = "+".join(b.step.alias for b in bound)
             log.info("native %s: %.2f s on %d threads", names, time.monotonic() - begun, self.threads)
         seconds = round(time.monotonic() - begun, 3) if len(bound) == 1 else None
@@ -223,6 +281,7 @@ class _Runner:
 
     def _run_official(self, alias: str) -> None:
         begun = time.monotonic()
+        self._in_memory()
         step = getattr(self.pipeline, alias)
         if alias == "gain_scale" and self.integrations is not None:
             step.suffix = "gain_scale"
@@ -291,6 +350,7 @@ class _Runner:
 
     def _close(self) -> None:
         """Save the products."""
+        self._fill()
         parameters = self.stage.parameters
         if self.stage.pipeline not in modes.PIPELINES:
             self._save_step(NATIVE[self.stage.pipeline])
@@ -327,7 +387,8 @@ class _Runner:
         folder = Path(values.get("output_dir") or self.out)
         folder.mkdir(parents=True, exist_ok=True)
         name = output_name(named, suffix, *components, ext=values.get("output_ext") or ".fits")
-        model.save(str(folder / name))
+        large = {_EXTENSIONS[n]: a for n, a in self._large.items()} if model is self.integrations else {}
+        save(model, folder / name, large)
         log.info("saved %s", name)
 
 

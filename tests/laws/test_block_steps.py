@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,11 @@ from calservice.model.block import AXES, Block, Reach, Window
 from calservice.model.dqflags import PIXEL_FLAGS
 from calservice.model.step import Reference, Step
 from calservice.recipes import recipe_for
-from calservice.run.blocks import BoundStep, cut_windows, run_fused, with_parts
+from calservice.run.blocks import run_fused
+from calservice.run.chain import BoundStep, cut_windows, with_parts
+from calservice.run.disk import DiskArray
 from calservice.steps.registry import NATIVE
+from calservice.steps.stage1.ramp_fit import RATE_ARRAYS
 from tests.parity.synthetic import Case, flagged_ramps, raw_ramps
 
 Array = NDArray[Any]
@@ -235,6 +239,22 @@ def test_default_cuts_and_file_byte_order_change_nothing(kind: str) -> None:
         cut = run_fused(run, stored, case.info, threads=threads, block_bytes=size)
         for name, expected in whole.items():
             assert cut[name].tobytes() == expected.tobytes(), name
+
+
+@pytest.mark.parametrize("kind", ["nircam", "miri"])
+def test_what_does_not_fit_memory_is_made_again_or_kept_on_disk(kind: str, tmp_path: Path) -> None:
+    case = CASES[kind]
+    run = bound(chain(case), case, {"jump": {"find_showers": False, "expand_large_events": True}})
+    source = source_of(case, "dq_init", [])
+    whole = run_fused(run, source, case.info, outputs=RATE_ARRAYS)
+    for threads in (1, 3):
+        how: dict[str, Any] = {"threads": threads, "block_bytes": 3000, "kept_bytes": 0, "scratch": tmp_path}
+        cut = run_fused(run, source, case.info, outputs=RATE_ARRAYS, **how)
+        assert set(cut) == set(whole)
+        for name, expected in whole.items():
+            assert isinstance(cut[name], DiskArray) == name.startswith("int_")
+            assert np.asarray(cut[name]).tobytes() == expected.tobytes(), name
+    assert list(tmp_path.iterdir()) == []
 
 
 @given(

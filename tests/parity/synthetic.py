@@ -19,7 +19,8 @@ from calservice.references.load import (
     load_reference,
     load_user_flags,
 )
-from calservice.run.blocks import BoundStep, run_fused
+from calservice.run.blocks import run_fused
+from calservice.run.chain import BoundStep
 from calservice.steps.registry import NATIVE
 
 Array = NDArray[Any]

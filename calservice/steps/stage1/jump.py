@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import Field
 
-from calservice.model.block import Array, Block, Reach
+from calservice.model.block import Array, Block, Reach, Window
 from calservice.model.dqflags import DO_NOT_USE, NO_GAIN_VALUE
 from calservice.model.step import ExposureInfo, Params, Reference, ReferenceNeed, References, Step, Tally
 from calservice.steps.arrays import owned
@@ -121,6 +121,14 @@ def _combine(parts: Sequence[Array]) -> Array:
 
 def _finalize(some: Array) -> Mapping[str, Array]:
     return {"jump_groups": some}
+
+
+def _ahead(params: JumpParams, info: ExposureInfo) -> Sequence[Window] | None:
+    """Return the windows to look at: one after the other, until all groups are known to have a pixel that is usable.
+
+    Clipping needs to know more of all of them.
+    """
+    return None if _may_clip(params, info) else (Window.whole((info.nints, info.ngroups, info.nrows, info.ncols)),)
 
 
 def _method(some: Array, params: JumpParams, info: ExposureInfo) -> int | None:
@@ -385,6 +393,8 @@ STEP = Step(
         combine=_combine,
         finalize=_finalize,
         reads=lambda params, info: ("data", "groupdq") if _may_clip(params, info) else ("groupdq",),
+        ahead=_ahead,
+        enough=lambda some: bool(some[0].all()),
     ),
     not_applicable=_not_applicable,
     supports=_supports,

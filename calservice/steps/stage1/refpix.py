@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -92,6 +92,29 @@ def _chunk(block: Block, references: References, params: RefPixParams, info: Exp
     values = np.array(block["data"][:, :, y, x], np.float32)
     zero = np.array(block["zeroframe"][:, y, x], np.float32) if "zeroframe" in block else None
     return _Found(params, info, (_Piece(window, rows[y], columns[x], flags[y, x], values, zero),))
+
+
+def _ahead(params: RefPixParams, info: ExposureInfo) -> Sequence[Window]:
+    """Return where reference pixels are: the borders of the detector, or anywhere where flags alone tell."""
+    whole = Window.whole((info.nints, info.ngroups, info.nrows, info.ncols))
+    if info.instrument != "MIRI" and _single_output(info):
+        return (whole,)
+    height, width = _MIRI_SHAPE if info.instrument == "MIRI" else (FULL, FULL)
+    rows = _within(info.ystart - 1, info.nrows, ((0, BORDER), (BORDER, height - BORDER), (height - BORDER, height)))
+    columns = _within(info.xstart - 1, info.ncols, ((0, BORDER), (width - BORDER, width)))
+    ends = (rows[0], rows[2]) if info.instrument != "MIRI" else ()
+    sides = [replace(whole, row=y, column=x) for y in rows if y not in ends for x in columns]
+    found = [w for w in (*(replace(whole, row=y) for y in ends), *sides) if 0 not in w.shape]
+    return found or [replace(whole, row=(0, 1))]
+
+
+def _within(start: int, length: int, ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return ranges of the detector as ranges of an exposure that begins at ``start``."""
+
+    def inside(place: int) -> int:
+        return min(max(place - start, 0), length)
+
+    return [(inside(first), inside(stop)) for first, stop in ranges]
 
 
 def _combine(parts: Sequence[_Found]) -> _Found:
@@ -373,6 +396,7 @@ STEP = Step(
         combine=_combine,
         finalize=_finalize,
         reads=("data", "pixeldq", "zeroframe"),
+        ahead=_ahead,
     ),
     not_applicable=_not_applicable,
     supports=_supports,

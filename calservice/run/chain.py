@@ -1,0 +1,260 @@
+"""Steps in a row on one window of an exposure: what they read of it, and how far they look."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from calservice.model.block import AXES, Array, Block, Reach, Window
+from calservice.model.step import ExposureInfo, Params, Reference, References, Step
+
+__all__ = ["DTYPES", "BoundStep", "Chain", "Recomputed", "cut_windows", "region_windows", "with_parts"]
+
+DTYPES: Mapping[str, type[np.generic]] = {name: np.float32 for name in AXES if not name.endswith("dq")} | {
+    "groupdq": np.uint8,
+    "pixeldq": np.uint32,
+    "dq": np.uint32,
+    "int_dq": np.uint32,
+}
+"""What kernels compute with, by array."""
+
+_STARTED_AS_ZERO = ("groupdq", "pixeldq")
+"""Arrays that raw exposures may lack, and that then are zero."""
+
+
+@dataclass(frozen=True)
+class BoundStep:
+    """A step with all that it needs to run on one exposure.
+
+    Attributes
+    ----------
+    step : Step
+        A native block step.
+    params : Params
+        Its parameters.
+    references : mapping of str to Reference
+        Its references by type, loaded and cut to the exposure. Optional ones may be missing.
+    known : mapping of str to ndarray
+        What its tally found, once that is complete.
+    """
+
+    step: Step
+    params: Params
+    references: References
+    known: Mapping[str, Array] = field(default_factory=dict)
+
+    def reach(self, info: ExposureInfo) -> Reach:
+        """Return what the kernel must see, of which the references may decide."""
+        if self.step.exact_reach is not None:
+            return self.step.exact_reach(self.references, self.params, info)
+        return self.step.reach(self.params, info)
+
+    def metadata(self, info: ExposureInfo) -> Mapping[str, Any]:
+        """Return the metadata that the step sets whatever the pixels are like, by datamodel path."""
+        return self.step.metadata(self.references, self.params, info)
+
+    def waits(self, info: ExposureInfo) -> bool:
+        """Whether the kernel needs what the tally finds in the whole exposure."""
+        return self.step.tally is not None and self.step.tally.required(self.params, info)
+
+    def tally_reads(self, info: ExposureInfo) -> tuple[str, ...]:
+        """Return the arrays that the tally reads."""
+        assert self.step.tally is not None
+        reads = self.step.tally.reads
+        return (reads(self.params, info) if callable(reads) else reads) or self.step.reads
+
+    def tallied(self, block: Block, window: Window, references: References, info: ExposureInfo) -> Any:
+        """Return the part of the tally that a window of a block gives."""
+        assert self.step.tally is not None
+        part = Block({name: block[name] for name in self.tally_reads(info) if name in block}, block.window)
+        return self.step.tally.chunk(part.cut(window), references, self.params, info)
+
+
+def with_parts(bound: BoundStep, info: ExposureInfo) -> list[BoundStep]:
+    """Return a step with its references prepared, and what goes on with what it makes."""
+    references = bound.step.prepare(bound.references, bound.params, info)
+    parts: list[BoundStep] = []
+    step: Step | None = bound.step
+    while step is not None:
+        parts.append(BoundStep(step, bound.params, references))
+        step = step.then(bound.params, info)
+    return parts
+
+
+def cut_windows(shape: tuple[int, int, int, int], reach: Reach, block_bytes: int) -> list[Window]:
+    """Cut an exposure into blocks of full columns, and of as few integrations as rows allow.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Integrations, groups, rows and columns.
+    reach : Reach
+        What the steps need whole.
+    block_bytes : int
+        Size of a block's data and group flags that should not be passed, halo apart.
+
+    Returns
+    -------
+    list of Window
+        They cover the exposure without overlap.
+    """
+    nints, ngroups, nrows, ncols = shape
+    per_row = ngroups * ncols * 5
+    ints, rows, columns = nints, nrows, ncols
+    least = min(nrows, max(1, 8 * reach.halo.get("row", 0)))
+    if "row" not in reach.whole:
+        rows = max(least, block_bytes // (per_row * nints))
+    if "integration" not in reach.whole and rows * per_row * nints > block_bytes:
+        ints = max(1, block_bytes // (per_row * min(rows, nrows)))
+    if "row" in reach.whole and "column" not in reach.whole:
+        least = max(64, 8 * reach.halo.get("column", 0))
+        columns = max(least, block_bytes // (ints * ngroups * nrows * 5))
+    return [
+        Window((i, min(i + ints, nints)), (0, ngroups), (y, min(y + rows, nrows)), (x, right))
+        for i in range(0, nints, ints)
+        for y in range(0, nrows, rows)
+        for x in range(0, ncols, columns)
+        for right in (min(x + columns, ncols),)
+    ]
+
+
+def region_windows(region: Window, reach: Reach, block_bytes: int) -> list[Window]:
+    """Cut a part of an exposure into blocks, as `cut_windows` does all of it."""
+
+    def moved(window: Window) -> Window:
+        pairs = ((getattr(window, a), getattr(region, a)[0]) for a in ("integration", "group", "row", "column"))
+        return Window(*((start + origin, stop + origin) for (start, stop), origin in pairs))
+
+    return [moved(window) for window in cut_windows(region.shape, reach, block_bytes)]
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Steps that follow each other on a window without waiting for others.
+
+    Attributes
+    ----------
+    steps : sequence of BoundStep
+        In order; what their tallies had to find is known.
+    source : mapping of str to ndarray
+        Arrays of the exposure, of any numeric type and byte order, or what gives copies of their windows.
+    info : ExposureInfo
+        Facts of the exposure.
+    whole : Window
+        All of it.
+    """
+
+    steps: Sequence[BoundStep]
+    source: Mapping[str, Array]
+    info: ExposureInfo
+    whole: Window
+
+    @cached_property
+    def reach(self) -> Reach:
+        """What the steps must see together."""
+        reach = Reach()
+        for bound in self.steps:
+            reach = reach.then(bound.reach(self.info))
+        return reach
+
+    def making(self, names: Collection[str]) -> Chain:
+        """Return only those of the steps that some arrays depend on."""
+        needed, kept = set(names), []
+        for bound in reversed(self.steps):
+            if needed & set(bound.step.writes):
+                kept.append(bound)
+                needed |= set(bound.step.reads)
+        return replace(self, steps=kept[::-1])
+
+    def run(
+        self, window: Window, more: Collection[str] = (), tally: bool = False
+    ) -> tuple[Block, set[str], dict[int, Any]]:
+        """Run the steps on a window.
+
+        Parameters
+        ----------
+        window : Window
+            What is wanted; what the steps must see around it is added.
+        more : collection of str
+            Arrays to read even if no step does.
+        tally : bool
+            Take the parts of tallies for which no step waits.
+
+        Returns
+        -------
+        block : Block
+            Arrays as the steps leave them, on a window that contains the wanted one.
+        made : set of str
+            Names of those that steps made.
+        parts : dict
+            Parts of tallies by the number of their step.
+        """
+        grown = self._grown(window)
+        names = {name for bound in self.steps for name in bound.step.reads} | set(more)
+        present = {*self.source, *_STARTED_AS_ZERO}
+        block = Block({name: self._cut(name, grown) for name in AXES if name in names & present}, grown)
+        made: set[str] = set()
+        parts: dict[int, Any] = {}
+        for n, bound in enumerate(self.steps):
+            if bound.step.kernel is None:
+                raise ValueError(f"{bound.step.alias} has no native kernel")
+            references = self.references(bound, grown)
+            if tally and bound.step.tally is not None and not bound.waits(self.info):
+                parts[n] = bound.tallied(block, window, references, self.info)
+            new = bound.step.kernel(block.updated(bound.known), references, bound.params, self.info)
+            made |= set(new)
+            block = block.updated(new)
+        return block, made, parts
+
+    def references(self, bound: BoundStep, window: Window) -> References:
+        """Return the references of a step with the arrays cut that cover rows and columns; others are whole. Views."""
+        if window.row == self.whole.row and window.column == self.whole.column:
+            return bound.references
+        image = (self.whole.row[1], self.whole.column[1])
+        at: Callable[[Array], Array] = lambda a: a[..., slice(*window.row), slice(*window.column)]  # noqa: E731
+        return {
+            kind: Reference(
+                {n: at(a) if a.shape[-2:] == image else a for n, a in reference.arrays.items()},
+                reference.meta,
+            )
+            for kind, reference in bound.references.items()
+        }
+
+    def _grown(self, window: Window) -> Window:
+        wide = replace(window, **{axis: getattr(self.whole, axis) for axis in self.reach.whole})
+        return wide.grown(self.reach.halo, self.whole)
+
+    def _cut(self, name: str, window: Window) -> Array:
+        """Copy a window of a source array in the type that kernels compute with."""
+        if name not in self.source:
+            lengths = [b - a for a, b in (getattr(window, axis) for axis in AXES[name])]
+            return np.zeros(lengths, DTYPES[name])
+        part = self.source[name][window.slices(AXES[name])]
+        return np.array(part, dtype=DTYPES[name], order="C")
+
+
+class Recomputed:
+    """An array of ramps too large to be kept: each window is computed again when it is asked for.
+
+    Parameters
+    ----------
+    chain : Chain
+        What makes it.
+    name : str
+        Its name.
+    """
+
+    def __init__(self, chain: Chain, name: str) -> None:
+        self.chain = chain.making([name])
+        self.name = name
+        self.shape = tuple(getattr(chain.whole, axis)[1] for axis in AXES[name])
+        self.dtype = np.dtype(DTYPES[name])
+
+    def __getitem__(self, slices: tuple[slice, ...]) -> Array:
+        window = Window(*((part.start, part.stop) for part in slices))
+        block, _, _ = self.chain.run(window)
+        return block.cut(window)[self.name]

@@ -1,0 +1,95 @@
+"""Exposures whose pixels stay in their file: a datamodel with all else, and arrays that read windows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from calservice.model.block import Array
+from calservice.run.chain import DTYPES
+from calservice.run.disk import DiskArray
+
+__all__ = ["fill", "open_lazily"]
+
+_NAMES = {"SCI": "data", "GROUPDQ": "groupdq", "ZEROFRAME": "zeroframe"}
+"""Arrays of ramps by the names of their extensions."""
+
+_STORED = {(8, 0): "u1", (16, 0): ">i2", (16, 1 << 15): ">i2", (32, 1 << 31): ">i4", (-32, 0): ">f4"}
+"""Types of stored numbers by BITPIX and BZERO; what is not among them is left to astropy."""
+
+
+def open_lazily(path: Path, kind: Any) -> tuple[Any, dict[str, Array]]:
+    """Open an exposure without reading its pixels.
+
+    Parameters
+    ----------
+    path : Path
+        The exposure.
+    kind : type
+        Class of its datamodel.
+
+    Returns
+    -------
+    model : datamodel
+        With place-holders, all NaN or 0 and without memory of their own, for the arrays of the next.
+    pixels : dict of str to DiskArray
+        Arrays by attribute of the model; empty where the file is compressed or otherwise unusual, and the model is
+        complete.
+    """
+    from astropy.io import fits
+
+    length = path.stat().st_size
+    with open(path, "rb") as file:
+        plain = file.read(6) == b"SIMPLE"
+    if not plain:
+        return kind(str(path)), {}
+    pixels: dict[str, Array] = {}
+    with fits.open(path, memmap=False) as hdus:
+        made = fits.HDUList()
+        for hdu in hdus:
+            array = _array(path, hdu) if type(hdu) is fits.ImageHDU and hdu.name in _NAMES else None
+            if array is None or hdu.fileinfo()["datLoc"] + array.nbytes > length:
+                made.append(hdu)
+                continue
+            name = _NAMES[hdu.name]
+            pixels[name] = cast(Array, array)
+            made.append(fits.ImageHDU(_place_holder(name, array.shape), _plain(hdu.header), name=hdu.name))
+        model = kind(made)
+    model.meta.filename = path.name
+    return model, pixels
+
+
+def _array(path: Path, hdu: Any) -> DiskArray | None:
+    """Return the array of an extension, if it is stored as exposures are."""
+    header = hdu.header
+    zero = header.get("BZERO", 0)
+    stored = _STORED.get((header["BITPIX"], int(zero)))
+    if stored is None or header.get("BSCALE", 1) != 1 or zero != int(zero) or not header["NAXIS"]:
+        return None
+    shape = [header[f"NAXIS{n}"] for n in range(header["NAXIS"], 0, -1)]
+    if 0 in shape:
+        return None
+    return DiskArray(path, stored, shape, hdu.fileinfo()["datLoc"], unsigned=zero > 0)
+
+
+def _place_holder(name: str, shape: tuple[int, ...]) -> Array:
+    kind = np.dtype(DTYPES[name])
+    nothing = np.full((), np.nan if kind.kind == "f" else 0, kind)
+    return np.broadcast_to(nothing, shape)
+
+
+def _plain(header: Any) -> Any:
+    """Return a header without what describes the stored numbers."""
+    copied = header.copy(strip=True)
+    for name in ("BZERO", "BSCALE"):
+        copied.remove(name, ignore_missing=True)
+    return copied
+
+
+def fill(model: Any, pixels: Mapping[str, Array]) -> None:
+    """Read arrays into the model that has place-holders for them."""
+    for name, array in pixels.items():
+        setattr(model, name, np.asarray(array).astype(DTYPES[name], copy=False))
