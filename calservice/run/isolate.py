@@ -32,7 +32,7 @@ from calservice.model.errors import EngineError, TransientError
 
 __all__ = ["ChildEnd", "Isolate", "shared"]
 
-_NATIVE = ("calservice.run.stage", "calservice.steps.registry", "stdatamodels.jwst.datamodels")
+_NATIVE = ("calservice.run.stage", "calservice.steps.registry", "calservice.run.ready:ready")
 _OFFICIAL = ("jwst.pipeline", "jwst.step")
 _LOOK = 0.2
 """Seconds between two looks at whether a call is still wanted."""
@@ -83,7 +83,7 @@ class Isolate:
     Parameters
     ----------
     modules : sequence of str
-        Modules that the warm process imports before its first child.
+        Modules that the warm process imports before its first child; with ``:name``, it also calls that function.
     """
 
     def __init__(self, modules: Sequence[str]) -> None:

@@ -64,8 +64,10 @@ def _rates(model: Any, made: Mapping[str, Array]) -> tuple[Any, Any]:
     """Return the models of what ramp fitting makes: the image of the exposure, the cube of its integrations."""
     from stdatamodels.jwst import datamodels
 
-    image = datamodels.ImageModel(made["slope"].shape)
-    cube = datamodels.CubeModel(made["int_slope"].shape)
+    # What comes from a model that is valid, or from us, need not be held against the schema value by value; the whole
+    # is when it is saved.
+    image = datamodels.ImageModel(validate_on_assignment=False)
+    cube = datamodels.CubeModel(validate_on_assignment=False)
     for result, prefix in ((image, ""), (cube, "int_")):
         result.update(model)
         for name in _RATE_ARRAYS:

@@ -151,12 +151,15 @@ def _die_with(parent: int) -> None:
             os._exit(1)
 
 
-def _main(modules: Sequence[str]) -> None:
+def _main(entries: Sequence[str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     warm = Warm()
-    for name in modules:
+    for entry in entries:
+        name, _, function = entry.partition(":")
         try:
-            importlib.import_module(name)
+            module = importlib.import_module(name)
+            if function:
+                getattr(module, function)()
         except Exception as fault:  # noqa: BLE001 - a broken installation may raise anything
             warm.say(fault=f"{name} cannot be imported: {type(fault).__name__}: {fault}")
             sys.exit(1)

@@ -1,0 +1,59 @@
+"""What every stage needs and takes seconds to come by: done once in the warm process, its children have it."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import pkgutil
+from typing import Any
+
+__all__ = ["load_kernels", "ready"]
+
+
+def ready() -> None:
+    """Bring what stages need into memory: the schemas of datamodels, extensions of ASDF, and compiled kernels."""
+    _open_and_save()
+    load_kernels()
+
+
+def _open_and_save() -> None:
+    """Open and save small models, which reads schemas and extensions for all later ones."""
+    from astropy.io import fits
+    from stdatamodels.jwst import datamodels
+
+    raw = datamodels.RampModel((1, 1, 2, 2))
+    for made in (raw, datamodels.ImageModel((2, 2)), datamodels.CubeModel((1, 2, 2))):
+        made.meta.instrument.name = "NIRCAM"
+        room = io.BytesIO()
+        made.to_fits(room)
+        room.seek(0)
+        with fits.open(room) as hdus:
+            type(made)(hdus)
+
+
+def load_kernels() -> int:
+    """Load the machine code of all native kernels that Numba has in its cache; return of how many functions.
+
+    What is not in the cache is compiled when it is needed, as ever.
+    """
+    from numba.core.dispatcher import Dispatcher
+
+    import calservice.steps.stage1 as package
+
+    count = 0
+    for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
+        if not module.name.endswith("_kernels"):
+            continue
+        for function in vars(importlib.import_module(module.name)).values():
+            if isinstance(function, Dispatcher):
+                count += _load(function)
+    return count
+
+
+def _load(function: Any) -> bool:
+    """Load what the cache holds of a function."""
+    index = function._cache._cache_file
+    signatures = {key[0] for key in index._load_index()} if index is not None else set()
+    for signature in signatures:
+        function.compile(signature)
+    return bool(signatures)
