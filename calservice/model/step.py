@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -332,3 +332,15 @@ class Step:
     cal_step: str = ""
     official: str = ""
     deprecated: str = ""
+
+    def parts(self, params: Any, info: ExposureInfo) -> Iterator[Step]:
+        """Yield this step, and what goes on with what it makes."""
+        step: Step | None = self
+        while step is not None:
+            yield step
+            step = step.then(params, info)
+
+    def waits(self, params: Any, info: ExposureInfo) -> bool:
+        """Whether the kernel has to wait for what all blocks before it tell."""
+        tally = self.tally
+        return tally is not None and tally.required(params, info) and tally.ahead(params, info) is None

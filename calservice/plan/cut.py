@@ -1,23 +1,28 @@
 """Where exposures are cut, what a stage will need of memory, and how large its products will be. Pure arithmetic.
 
-The figures are projections for planning: peak resident memory was measured for official and mixed stages
-(``benchmarks/memory.py``) and fitted by a constant and a multiple of the ramp's size.
+The figures are projections for planning: those of stages with official steps were measured (``benchmarks/memory.py``)
+and fitted by a constant and a multiple of the ramp's size, those of native ones follow from what is kept in memory.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from calservice.model.block import Reach
+from calservice.model.block import Reach, Window
+from calservice.model.passes import BLOCK_BYTES, KEPT_BYTES, cut_windows, passes, takes_images
 from calservice.model.plan import Stage
-from calservice.model.step import Step
+from calservice.model.step import ExposureInfo, Step
 
 __all__ = ["describe_cut", "project"]
 
 MIB = 2**20
 _IMPORTS = 550 * MIB
+_NATIVE_IMPORTS = 330 * MIB
 _FLOAT = 4
+_RATES = 5
+"""Arrays of the images that ramp fitting makes."""
 
 
 def describe_cut(stage: Stage, steps: Mapping[str, Step]) -> str:
@@ -26,33 +31,79 @@ def describe_cut(stage: Stage, steps: Mapping[str, Step]) -> str:
     Parameters
     ----------
     stage : Stage
-        With its engines chosen.
+        With its engines and parameters chosen.
     steps : mapping of str to Step
         Native steps by alias.
     """
     if not stage.engines or stage.exposure is None or stage.level > 1:
         return "whole: combines or projects exposures" if stage.level == 3 else "whole"
-    parts: list[str] = []
-    group: list[str] = []
-    reach = Reach()
+    said: list[str] = []
+    group: list[tuple[Step, Any]] = []
     for alias, engine in (*stage.engines.items(), ("", "end")):
         if engine == "native":
-            step = steps[alias]
-            group.append(alias)
-            reach = reach.then(step.reach(step.params(), stage.exposure.info))
+            group += _parts(stage, steps[alias])
             continue
-        if group:
-            parts.append(f"{'+'.join(group)} in blocks of rows ({_axes(reach)})")
-            group, reach = [], Reach()
+        said += _passes(group, stage.exposure.info)
+        group = []
         if engine == "jwst":
-            parts.append(f"{alias} whole (official)")
-    return "; ".join(parts)
+            said.append(f"{alias} whole (official)")
+    return "; ".join([*said, *_kept(stage)])
+
+
+def _parts(stage: Stage, step: Step) -> list[tuple[Step, Any]]:
+    """Return the parts of a step with its parameters."""
+    assert stage.exposure is not None
+    values = stage.parameters if stage.pipeline == step.alias else stage.parameters.get("steps", {}).get(step.alias, {})
+    params = step.params.model_validate({k: v for k, v in values.items() if k in step.params.model_fields})
+    return [(part, params) for part in step.parts(params, stage.exposure.info)]
+
+
+def _passes(group: Sequence[tuple[Step, Any]], info: ExposureInfo) -> list[str]:
+    """Describe the passes of consecutive native steps."""
+    if not group:
+        return []
+    reaches = [step.reach(params, info) for step, params in group]
+    waits = [step.waits(params, info) for step, params in group]
+    said = []
+    for start, stop, _ in passes(reaches, waits):
+        reach = Reach()
+        for one in reaches[start:stop]:
+            reach = reach.then(one)
+        names = "+".join(dict.fromkeys(step.alias for step, _ in group[start:stop]))
+        if names:
+            said.append(f"{names} in {_blocks(reach, info)} ({_axes(reach)})")
+    return said
+
+
+def _blocks(reach: Reach, info: ExposureInfo) -> str:
+    shape = (info.nints, info.ngroups, info.nrows, info.ncols)
+    windows = cut_windows(shape, reach, BLOCK_BYTES)
+    if len(windows) == 1:
+        return "one piece"
+    return f"{len(windows)} blocks of {_size(windows[0], shape)}"
+
+
+def _size(window: Window, shape: tuple[int, ...]) -> str:
+    axes = ("integration", "group", "row", "column")
+    cut = [(axis, n) for axis, n, whole in zip(axes, window.shape, shape, strict=True) if n < whole]
+    return " and ".join(f"{n} {axis}{'s' if n > 1 else ''}" for axis, n in cut) or "all of it"
 
 
 def _axes(reach: Reach) -> str:
+    if takes_images(reach):
+        return "whole images" + (" of all integrations" if "integration" in reach.whole else "")
     whole = " and ".join(f"{a}s" for a in ("integration", "group", "row", "column") if a in reach.whole)
     halo = ", ".join(f"{n} {a}{'s' if n > 1 else ''} of halo" for a, n in sorted(reach.halo.items()) if n)
     return "; ".join(p for p in (f"all {whole}" if whole else "", halo) if p) or "each pixel by itself"
+
+
+def _kept(stage: Stage) -> list[str]:
+    """Say what does not stay in memory between passes."""
+    ramp = math.prod(stage.exposure.shape) if stage.exposure else 0
+    if "jwst" in stage.engines.values() or ramp * _FLOAT <= KEPT_BYTES:
+        return []
+    said = f"ramps of {ramp * _FLOAT / 1e9:.1f} GB do not stay in memory: they are computed again for every pass"
+    return [f"{said}, flags are kept on disk" if ramp > KEPT_BYTES else said]
 
 
 def project(stage: Stage, sources: Sequence[Stage]) -> tuple[int, int]:
@@ -61,7 +112,7 @@ def project(stage: Stage, sources: Sequence[Stage]) -> tuple[int, int]:
     Parameters
     ----------
     stage : Stage
-        With its exposure's header.
+        With its exposure's header, engines and references.
     sources : sequence of Stage
         The stages that make its inputs.
     """
@@ -70,11 +121,7 @@ def project(stage: Stage, sources: Sequence[Stage]) -> tuple[int, int]:
         return 0, 0
     pixels = shape[-1] * shape[-2]
     if stage.level <= 1:
-        ramp = math.prod(shape) * _FLOAT
-        integrations = shape[0] if len(shape) == 4 else 1
-        images = 1 + (integrations if integrations > 1 else 0)
-        official = "jwst" in stage.engines.values()
-        return _IMPORTS + (13 if official else 4) * ramp, images * 5 * pixels * _FLOAT
+        return _ramps(stage, shape, pixels)
     if stage.level == 2:
         integrations = math.prod(shape[:-2]) if len(shape) == 3 else 1
         return _IMPORTS + 40 * pixels * _FLOAT * integrations, 15 * pixels * _FLOAT * integrations
@@ -82,6 +129,21 @@ def project(stage: Stage, sources: Sequence[Stage]) -> tuple[int, int]:
     mosaic = _mosaic_pixels(stage, sources) or 2 * pixels
     outputs = 7 * mosaic * _FLOAT + members * 8 * pixels * _FLOAT
     return _IMPORTS + 20 * mosaic * _FLOAT + members * 12 * pixels * _FLOAT, outputs
+
+
+def _ramps(stage: Stage, shape: tuple[int, ...], pixels: int) -> tuple[int, int]:
+    """Return the figures of a stage that fits ramps."""
+    ramp = math.prod(shape)
+    integrations = shape[0] if len(shape) == 4 else 1
+    outputs = (1 + integrations) * _RATES * pixels * _FLOAT
+    if "jwst" in stage.engines.values():
+        return _IMPORTS + 13 * ramp * _FLOAT, outputs
+    kept = sum(size for size in (ramp * _FLOAT, ramp) if size <= KEPT_BYTES)
+    cube = integrations * pixels * _FLOAT
+    images = _RATES * (pixels * _FLOAT + (cube if cube <= KEPT_BYTES else 0))
+    window = 4 * max(BLOCK_BYTES, ramp // integrations)  # whole images of an integration, in the steps that need them
+    references = sum(use.size for use in stage.references)
+    return _NATIVE_IMPORTS + kept + images + window + references, outputs
 
 
 def _mosaic_pixels(stage: Stage, sources: Sequence[Stage]) -> int:

@@ -13,17 +13,12 @@ import numpy as np
 
 from calservice.model.block import ACCOUNTS, AXES, Array, Axis, Window
 from calservice.model.errors import NoScienceData
+from calservice.model.passes import BLOCK_BYTES, KEPT_BYTES, cut_windows, passes, region_windows, takes_images
 from calservice.model.step import ExposureInfo
-from calservice.run.chain import DTYPES, BoundStep, Chain, Recomputed, cut_windows, region_windows, with_parts
+from calservice.run.chain import DTYPES, BoundStep, Chain, Recomputed, with_parts
 from calservice.run.disk import scratch_array
 
-__all__ = ["BLOCK_BYTES", "KEPT_BYTES", "run_fused"]
-
-BLOCK_BYTES = 4 * 1024**2
-"""Default size of a block: about what the last-level cache holds for each core."""
-
-KEPT_BYTES = 1024**3
-"""Default size in bytes beyond which an array is not kept in memory from one pass over an exposure to the next."""
+__all__ = ["run_fused"]
 
 
 @dataclass
@@ -142,13 +137,13 @@ def run_fused(
     arrays: dict[str, Array] = {name: a for name, a in source.items() if name in AXES}
     told = {} if metadata is None else metadata
     exposure = _Exposure(info, whole, arrays, told, threads, block_bytes, kept_bytes, scratch)
-    passes = list(_passes(prepared, info))
-    for n, one in enumerate(passes):
+    parted = _passes(prepared, info)
+    for n, one in enumerate(parted):
         ready = _looked_ahead(one.steps, exposure)
-        later = [bound for another in passes[n + 1 :] for bound in another.steps]
+        later = [bound for another in parted[n + 1 :] for bound in another.steps]
         known = _Runner(replace(one, steps=ready), exposure, later, outputs).run(given)
         if known is not None:
-            passes[n + 1] = replace(passes[n + 1], steps=(known, *passes[n + 1].steps[1:]))
+            parted[n + 1] = replace(parted[n + 1], steps=(known, *parted[n + 1].steps[1:]))
     for bound in prepared:
         told.update(bound.step.account(exposure.arrays, bound.params, info))
     return {
@@ -180,28 +175,16 @@ class _Pass:
     """The step after these, if its tally has to be complete before it runs."""
 
 
+def _passes(steps: Sequence[BoundStep], info: ExposureInfo) -> list[_Pass]:
+    reaches, waits = [bound.reach(info) for bound in steps], [bound.waits(info) for bound in steps]
+    return [
+        _Pass(tuple(steps[start:stop]), steps[stop] if asked else None) for start, stop, asked in passes(reaches, waits)
+    ]
+
+
 def _ahead(bound: BoundStep, info: ExposureInfo) -> Sequence[Window] | None:
     tally = bound.step.tally
-    return None if tally is None or not bound.waits(info) else tally.ahead(bound.params, info)
-
-
-def _takes_images(bound: BoundStep, info: ExposureInfo) -> bool:
-    return {"row", "column"} <= bound.reach(info).whole
-
-
-def _passes(steps: Sequence[BoundStep], info: ExposureInfo) -> Iterable[_Pass]:
-    """Part the steps before each one that has to wait for all blocks: for a tally, or since it looks at whole images.
-
-    Those that follow one that looks at whole images are parted from it, so that they can be cut.
-    """
-    current: list[BoundStep] = []
-    for bound in steps:
-        waits = bound.waits(info) and _ahead(bound, info) is None
-        if waits or (current and _takes_images(current[-1], info) != _takes_images(bound, info)):
-            yield _Pass(tuple(current), bound if waits else None)
-            current = []
-        current.append(bound)
-    yield _Pass(tuple(current), None)
+    return None if tally is None or not bound.asks(info) or bound.known else tally.ahead(bound.params, info)
 
 
 def _looked_ahead(steps: Sequence[BoundStep], exposure: _Exposure) -> tuple[BoundStep, ...]:
@@ -257,7 +240,7 @@ class _Runner:
         """Return what is rather made again than kept: ramps that are too large."""
         if self.exposure.made or "data" in outputs or "data" not in self.wanted:
             return set()
-        images = {"row", "column"} <= self.chain.making(["data"]).reach.whole
+        images = takes_images(self.chain.making(["data"]).reach)
         return set() if images or self.exposure.size("data") <= self.exposure.kept_bytes else {"data"}
 
     def run(self, cuts: Sequence[Window] | None) -> BoundStep | None:

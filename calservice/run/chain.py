@@ -12,7 +12,7 @@ import numpy as np
 from calservice.model.block import AXES, Array, Block, Reach, Window
 from calservice.model.step import ExposureInfo, Params, Reference, References, Step
 
-__all__ = ["DTYPES", "BoundStep", "Chain", "Recomputed", "cut_windows", "region_windows", "with_parts"]
+__all__ = ["DTYPES", "BoundStep", "Chain", "Recomputed", "with_parts"]
 
 DTYPES: Mapping[str, type[np.generic]] = {name: np.float32 for name in AXES if not name.endswith("dq")} | {
     "groupdq": np.uint8,
@@ -57,9 +57,13 @@ class BoundStep:
         """Return the metadata that the step sets whatever the pixels are like, by datamodel path."""
         return self.step.metadata(self.references, self.params, info)
 
-    def waits(self, info: ExposureInfo) -> bool:
+    def asks(self, info: ExposureInfo) -> bool:
         """Whether the kernel needs what the tally finds in the whole exposure."""
         return self.step.tally is not None and self.step.tally.required(self.params, info)
+
+    def waits(self, info: ExposureInfo) -> bool:
+        """Whether the kernel has to wait for what all blocks before it tell."""
+        return self.step.waits(self.params, info)
 
     def tally_reads(self, info: ExposureInfo) -> tuple[str, ...]:
         """Return the arrays that the tally reads."""
@@ -77,59 +81,7 @@ class BoundStep:
 def with_parts(bound: BoundStep, info: ExposureInfo) -> list[BoundStep]:
     """Return a step with its references prepared, and what goes on with what it makes."""
     references = bound.step.prepare(bound.references, bound.params, info)
-    parts: list[BoundStep] = []
-    step: Step | None = bound.step
-    while step is not None:
-        parts.append(BoundStep(step, bound.params, references))
-        step = step.then(bound.params, info)
-    return parts
-
-
-def cut_windows(shape: tuple[int, int, int, int], reach: Reach, block_bytes: int) -> list[Window]:
-    """Cut an exposure into blocks of full columns, and of as few integrations as rows allow.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Integrations, groups, rows and columns.
-    reach : Reach
-        What the steps need whole.
-    block_bytes : int
-        Size of a block's data and group flags that should not be passed, halo apart.
-
-    Returns
-    -------
-    list of Window
-        They cover the exposure without overlap.
-    """
-    nints, ngroups, nrows, ncols = shape
-    per_row = ngroups * ncols * 5
-    ints, rows, columns = nints, nrows, ncols
-    least = min(nrows, max(1, 8 * reach.halo.get("row", 0)))
-    if "row" not in reach.whole:
-        rows = max(least, block_bytes // (per_row * nints))
-    if "integration" not in reach.whole and rows * per_row * nints > block_bytes:
-        ints = max(1, block_bytes // (per_row * min(rows, nrows)))
-    if "row" in reach.whole and "column" not in reach.whole:
-        least = max(64, 8 * reach.halo.get("column", 0))
-        columns = max(least, block_bytes // (ints * ngroups * nrows * 5))
-    return [
-        Window((i, min(i + ints, nints)), (0, ngroups), (y, min(y + rows, nrows)), (x, right))
-        for i in range(0, nints, ints)
-        for y in range(0, nrows, rows)
-        for x in range(0, ncols, columns)
-        for right in (min(x + columns, ncols),)
-    ]
-
-
-def region_windows(region: Window, reach: Reach, block_bytes: int) -> list[Window]:
-    """Cut a part of an exposure into blocks, as `cut_windows` does all of it."""
-
-    def moved(window: Window) -> Window:
-        pairs = ((getattr(window, a), getattr(region, a)[0]) for a in ("integration", "group", "row", "column"))
-        return Window(*((start + origin, stop + origin) for (start, stop), origin in pairs))
-
-    return [moved(window) for window in cut_windows(region.shape, reach, block_bytes)]
+    return [BoundStep(step, bound.params, references) for step in bound.step.parts(bound.params, info)]
 
 
 @dataclass(frozen=True)
@@ -203,7 +155,7 @@ class Chain:
             if bound.step.kernel is None:
                 raise ValueError(f"{bound.step.alias} has no native kernel")
             references = self.references(bound, grown)
-            if tally and bound.step.tally is not None and not bound.waits(self.info):
+            if tally and bound.step.tally is not None and not bound.asks(self.info):
                 parts[n] = bound.tallied(block, window, references, self.info)
             new = bound.step.kernel(block.updated(bound.known), references, bound.params, self.info)
             made |= set(new)

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from calservice.model.block import AXES, Block, Reach, Window
 from calservice.model.dqflags import PIXEL_FLAGS
+from calservice.model.passes import cut_windows
 from calservice.model.step import Reference, Step
 from calservice.recipes import recipe_for
 from calservice.run.blocks import run_fused
-from calservice.run.chain import BoundStep, cut_windows, with_parts
+from calservice.run.chain import BoundStep, with_parts
 from calservice.run.disk import DiskArray
 from calservice.steps.registry import NATIVE
 from calservice.steps.stage1.ramp_fit import RATE_ARRAYS
@@ -257,6 +258,7 @@ def test_what_does_not_fit_memory_is_made_again_or_kept_on_disk(kind: str, tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
+@settings(deadline=None)
 @given(
     st.tuples(*(st.integers(1, 40) for _ in range(4))),
     st.sets(st.sampled_from(["integration", "row", "column"])),

@@ -10,8 +10,9 @@ import pytest
 
 from calservice.model.block import Reach
 from calservice.model.dqflags import DO_NOT_USE, REFERENCE_PIXEL
+from calservice.model.passes import cut_windows
 from calservice.run.blocks import run_fused
-from calservice.run.chain import BoundStep, cut_windows
+from calservice.run.chain import BoundStep
 from calservice.run.models import exposure_info
 from calservice.steps.registry import NATIVE
 

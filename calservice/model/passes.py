@@ -1,0 +1,93 @@
+"""How an exposure is cut: which steps go over it together, in which blocks, and what is kept in between. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from calservice.model.block import Reach, Window
+
+__all__ = ["BLOCK_BYTES", "KEPT_BYTES", "cut_windows", "passes", "region_windows", "takes_images"]
+
+BLOCK_BYTES = 4 * 1024**2
+"""Default size of a block: about what the last-level cache holds for each core."""
+
+KEPT_BYTES = 1024**3
+"""Default size in bytes beyond which an array is not kept in memory from one pass over an exposure to the next."""
+
+
+def takes_images(reach: Reach) -> bool:
+    """Whether a step looks at whole images."""
+    return {"row", "column"} <= reach.whole
+
+
+def passes(reaches: Sequence[Reach], waits: Sequence[bool]) -> Iterator[tuple[int, int, bool]]:
+    """Part steps into passes over the exposure.
+
+    A pass ends before each step that has to wait for all blocks: for a tally, or since it looks at whole images.
+    Those that follow one that looks at whole images are parted from it, so that they can be cut.
+
+    Parameters
+    ----------
+    reaches : sequence of Reach
+        What each step must see.
+    waits : sequence of bool
+        Whether each step waits for what all blocks tell together.
+
+    Yields
+    ------
+    start, stop, asked : int, int, bool
+        Half-open range of the steps of a pass, and whether the next pass waits for what its blocks tell.
+    """
+    start = 0
+    for n, (reach, wait) in enumerate(zip(reaches, waits, strict=True)):
+        if wait or (n > start and takes_images(reaches[n - 1]) != takes_images(reach)):
+            yield start, n, wait
+            start = n
+    yield start, len(reaches), False
+
+
+def cut_windows(shape: tuple[int, int, int, int], reach: Reach, block_bytes: int) -> list[Window]:
+    """Cut an exposure into blocks of full columns, and of as few integrations as rows allow.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Integrations, groups, rows and columns.
+    reach : Reach
+        What the steps need whole.
+    block_bytes : int
+        Size of a block's data and group flags that should not be passed, halo apart.
+
+    Returns
+    -------
+    list of Window
+        They cover the exposure without overlap.
+    """
+    nints, ngroups, nrows, ncols = shape
+    per_row = ngroups * ncols * 5
+    ints, rows, columns = nints, nrows, ncols
+    least = min(nrows, max(1, 8 * reach.halo.get("row", 0)))
+    if "row" not in reach.whole:
+        rows = max(least, block_bytes // (per_row * nints))
+    if "integration" not in reach.whole and rows * per_row * nints > block_bytes:
+        ints = max(1, block_bytes // (per_row * min(rows, nrows)))
+    if "row" in reach.whole and "column" not in reach.whole:
+        least = max(64, 8 * reach.halo.get("column", 0))
+        columns = max(least, block_bytes // (ints * ngroups * nrows * 5))
+    return [
+        Window((i, min(i + ints, nints)), (0, ngroups), (y, min(y + rows, nrows)), (x, right))
+        for i in range(0, nints, ints)
+        for y in range(0, nrows, rows)
+        for x in range(0, ncols, columns)
+        for right in (min(x + columns, ncols),)
+    ]
+
+
+def region_windows(region: Window, reach: Reach, block_bytes: int) -> list[Window]:
+    """Cut a part of an exposure into blocks, as `cut_windows` does all of it."""
+
+    def moved(window: Window) -> Window:
+        pairs = ((getattr(window, a), getattr(region, a)[0]) for a in ("integration", "group", "row", "column"))
+        return Window(*((start + origin, stop + origin) for (start, stop), origin in pairs))
+
+    return [moved(window) for window in cut_windows(region.shape, reach, block_bytes)]
