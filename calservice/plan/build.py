@@ -196,8 +196,9 @@ class _Resolver:
         stage = stage.but(engines=choice.engines, parameters=settings.values, origins=settings.origins)
         stage = stage.but(references=self._references(stage, settings, named))
         sources = [before[s] for s in stage.sources]
-        memory, output_bytes = cut.project(stage, sources)
-        stage = stage.but(cut=cut.describe_cut(stage, engines.native_steps()), memory=memory, output_bytes=output_bytes)
+        native = engines.native_steps()
+        memory, output_bytes = cut.project(stage, sources, native)
+        stage = stage.but(cut=cut.describe_cut(stage, native), memory=memory, output_bytes=output_bytes)
         stage = stage.but(recipe_key=resume.recipe_key(stage, self.versions))
         stage = stage.but(key=resume.keyed(stage))
         return self._with_state(stage, sources, bool(len(self.problems) - faults))

@@ -38,16 +38,22 @@ def describe_cut(stage: Stage, steps: Mapping[str, Step]) -> str:
     if not stage.engines or stage.exposure is None or stage.level > 1:
         return "whole: combines or projects exposures" if stage.level == 3 else "whole"
     said: list[str] = []
-    group: list[tuple[Step, Any]] = []
-    for alias, engine in (*stage.engines.items(), ("", "end")):
-        if engine == "native":
-            group += _parts(stage, steps[alias])
-            continue
-        said += _passes(group, stage.exposure.info)
-        group = []
+    for alias, group in _runs(stage, steps):
+        said += _passes(group, stage.exposure.info) if group else [f"{alias} whole (official)"]
+    return "; ".join([*said, *_kept(stage, steps)])
+
+
+def _runs(stage: Stage, steps: Mapping[str, Step]) -> list[tuple[str, list[tuple[Step, Any]]]]:
+    """Return consecutive native steps with their parameters together, and each official one by its alias."""
+    runs: list[tuple[str, list[tuple[Step, Any]]]] = []
+    for alias, engine in stage.engines.items():
         if engine == "jwst":
-            said.append(f"{alias} whole (official)")
-    return "; ".join([*said, *_kept(stage)])
+            runs.append((alias, []))
+        elif engine == "native":
+            if not runs or not runs[-1][1]:
+                runs.append(("", []))
+            runs[-1][1].extend(_parts(stage, steps[alias]))
+    return runs
 
 
 def _parts(stage: Stage, step: Step) -> list[tuple[Step, Any]]:
@@ -97,16 +103,24 @@ def _axes(reach: Reach) -> str:
     return "; ".join(p for p in (f"all {whole}" if whole else "", halo) if p) or "each pixel by itself"
 
 
-def _kept(stage: Stage) -> list[str]:
+def _goes_over_again(stage: Stage, steps: Mapping[str, Step]) -> bool:
+    """Whether more than one pass is made over the ramps."""
+    assert stage.exposure is not None
+    runs = _runs(stage, steps)
+    return len(runs) > 1 or any(len(_passes(group, stage.exposure.info)) > 1 for _, group in runs)
+
+
+def _kept(stage: Stage, steps: Mapping[str, Step]) -> list[str]:
     """Say what does not stay in memory between passes."""
     ramp = math.prod(stage.exposure.shape) if stage.exposure else 0
-    if "jwst" in stage.engines.values() or ramp * _FLOAT <= KEPT_BYTES:
+    official = "jwst" in stage.engines.values()
+    if official or ramp * _FLOAT <= KEPT_BYTES or not _goes_over_again(stage, steps):
         return []
     said = f"ramps of {ramp * _FLOAT / 1e9:.1f} GB do not stay in memory: they are computed again for every pass"
     return [f"{said}, flags are kept on disk" if ramp > KEPT_BYTES else said]
 
 
-def project(stage: Stage, sources: Sequence[Stage]) -> tuple[int, int]:
+def project(stage: Stage, sources: Sequence[Stage], steps: Mapping[str, Step]) -> tuple[int, int]:
     """Return the projected peak memory and output size of a stage, in bytes.
 
     Parameters
@@ -115,13 +129,15 @@ def project(stage: Stage, sources: Sequence[Stage]) -> tuple[int, int]:
         With its exposure's header, engines and references.
     sources : sequence of Stage
         The stages that make its inputs.
+    steps : mapping of str to Step
+        Native steps by alias.
     """
     shape = stage.exposure.shape if stage.exposure else ()
     if len(shape) < 2:
         return 0, 0
     pixels = shape[-1] * shape[-2]
     if stage.level <= 1:
-        return _ramps(stage, shape, pixels)
+        return _ramps(stage, steps, shape, pixels)
     if stage.level == 2:
         integrations = math.prod(shape[:-2]) if len(shape) == 3 else 1
         return _IMPORTS + 40 * pixels * _FLOAT * integrations, 15 * pixels * _FLOAT * integrations
@@ -131,14 +147,15 @@ def project(stage: Stage, sources: Sequence[Stage]) -> tuple[int, int]:
     return _IMPORTS + 20 * mosaic * _FLOAT + members * 12 * pixels * _FLOAT, outputs
 
 
-def _ramps(stage: Stage, shape: tuple[int, ...], pixels: int) -> tuple[int, int]:
+def _ramps(stage: Stage, steps: Mapping[str, Step], shape: tuple[int, ...], pixels: int) -> tuple[int, int]:
     """Return the figures of a stage that fits ramps."""
     ramp = math.prod(shape)
     integrations = shape[0] if len(shape) == 4 else 1
     outputs = (1 + integrations) * _RATES * pixels * _FLOAT
     if "jwst" in stage.engines.values():
         return _IMPORTS + 13 * ramp * _FLOAT, outputs
-    kept = sum(size for size in (ramp * _FLOAT, ramp) if size <= KEPT_BYTES)
+    again = _goes_over_again(stage, steps)
+    kept = sum(size for size in (ramp * _FLOAT, ramp) if again and size <= KEPT_BYTES)
     cube = integrations * pixels * _FLOAT
     images = _RATES * (pixels * _FLOAT + (cube if cube <= KEPT_BYTES else 0))
     window = 4 * max(BLOCK_BYTES, ramp // integrations)  # whole images of an integration, in the steps that need them

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from calservice.model.block import ACCOUNTS, AXES, Array, Axis, Window
+from calservice.model.block import ACCOUNTS, AXES, Array, Axis, Reach, Window
 from calservice.model.errors import NoScienceData
 from calservice.model.passes import BLOCK_BYTES, KEPT_BYTES, cut_windows, passes, region_windows, takes_images
 from calservice.model.step import ExposureInfo
@@ -201,7 +201,8 @@ def _look_ahead(
 ) -> BoundStep:
     reads = bound.tally_reads(exposure.info)
     chain = Chain(tuple(before), exposure.arrays, exposure.info, exposure.whole).making(reads)
-    windows = [w for region in regions for w in region_windows(region, chain.reach, exposure.block_bytes)]
+    reach = chain.reach.then(Reach(bound.reach(exposure.info).whole - {"row", "column"}))  # as its kernel
+    windows = [w for region in regions for w in region_windows(region, reach, exposure.block_bytes)]
 
     def part(window: Window) -> Any:
         block, _, _ = chain.run(window, reads)
@@ -246,6 +247,8 @@ class _Runner:
     def run(self, cuts: Sequence[Window] | None) -> BoundStep | None:
         """Work through all windows; return the step that waited for them, if there is one, ready."""
         exposure, reach = self.exposure, self.chain.reach
+        if self.following is not None:  # its tally sees what its kernel is to see
+            reach = reach.then(Reach(self.following.reach(exposure.info).whole - {"row", "column"}))
         windows = cuts or cut_windows(exposure.whole.shape, reach, exposure.block_bytes)
         for window in windows:
             self._check(window)

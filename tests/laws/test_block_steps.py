@@ -354,3 +354,16 @@ def test_every_step_records_itself_in_a_keyword_of_the_schema() -> None:
     for step in NATIVE.values():
         found = list(find(schema, ["meta", "cal_step", step.cal_step]))
         assert any("fits_keyword" in entry for entry in found), step.alias
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"minimum_sigclip_groups": 3}, {"minimum_sigclip_groups": 13, "only_use_ints": False}]
+)
+def test_tallies_see_all_integrations_where_their_kernel_does(options: Mapping[str, Any]) -> None:
+    case = replace(CASES["nircam"], shape=(40, 5, 24, 28))
+    run = bound(["dq_init", "saturation", "superbias", "jump", "ramp_fit"], case, {"jump": options})
+    source = source_of(case, "dq_init", [])
+    whole = run_fused(run, source, case.info, cuts=[Window.whole(case.shape)])
+    cut = run_fused(run, source, case.info, block_bytes=12000)
+    for name, expected in whole.items():
+        assert cut[name].tobytes() == expected.tobytes(), name
