@@ -1,94 +1,96 @@
-"""Wall time of calwebb_detector1 by either engine, on the same simulated NIRCam exposure.
+"""Stage 1 by either engine on the same synthetic exposures: wall time, memory, and whether the products are the same.
 
-Both run as `calservice submit` runs them, in a process of their own with files in and files out: seconds of the stage
-(imports excluded) are those of the manifest, seconds of the command (imports, planning and the rest included) are
-measured from outside. Runs of the two engines alternate; one of each on a small exposure comes first and is not
-counted. Products are compared, too: the largest difference of rates beside their error. Usage::
+Four exposures: NIRCam full frame, 1 integration of 10 groups; MIRI full frame, 2 of 50; NIRSpec IRS2, 1 of 10; a time
+series of NIRCam SUBGRISM256, 200 of 5. Both engines run as `calservice run` runs them, in a process of their own with
+files in and files out, in turns: seconds of the stage (imports excluded) and its peak memory are those of the manifest,
+seconds of the command (imports, planning and the rest included) are measured from outside. Medians. Usage::
 
-    python benchmarks/compare_engines.py [--groups 10] [--subarray FULL] [--repeat 3] [--threads 1]
+    python benchmarks/compare_engines.py [nircam miri irs2 tso] [--repeat 5] [--threads 1 2] [--official 5]
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from calservice.simulate import Simulation, simulate
+from calservice.products.compare import compare_places
+from tests.parity.modes import Mode, Prepared, prepared
+from tests.parity.synthetic import Case
 
-ENGINES = ("jwst", "auto")
+MODES = {
+    "nircam": Mode("NIRCam full frame, 1 x 10", Case(shape=(1, 10, 2048, 2048)), axes=(-1, 2)),
+    "miri": Mode(
+        "MIRI full frame, 2 x 50",
+        Case("MIRI", "MIRIMAGE", "MIR_IMAGE", shape=(2, 50, 1024, 1032)),
+        readpatt="FASTR1",
+        repeated=2,
+    ),
+    "irs2": Mode(
+        "NIRSpec IRS2, 1 x 10",
+        Case("NIRSPEC", "NRS1", "NRS_MSASPEC", shape=(1, 10, 3200, 2048)),
+        readpatt="NRSIRS2RAPID",
+        axes=(2, 1),
+    ),
+    "tso": Mode(
+        "NIRCam SUBGRISM256, 200 x 5",
+        Case("NIRCAM", "NRCALONG", "NRC_TSGRISM", shape=(200, 5, 256, 2048)),
+        subarray="SUBGRISM256",
+        axes=(-1, 2),
+        more={"visit.tsovisit": True},
+        repeated=50,
+    ),
+}
 
 
-def run(made: Simulation, engine: str, output: Path, threads: int) -> tuple[float, float, int]:
-    """Run stage 1 and return the seconds of the stage, those of the command, and peak memory."""
-    [uncal] = made.data.glob("*_uncal.fits")
-    command = [Path(sys.executable).with_name("calservice"), "submit", uncal, "--level", "1", "--engine", engine]
-    env = {**os.environ, "CRDS_PATH": str(made.crds), "CRDS_CONTEXT": made.context}
+def timed(ready: Prepared, engine: str, out: Path, threads: int) -> tuple[float, float, float]:
+    """Return the seconds of the stage, those of the command, and peak memory in GiB."""
     begun = time.monotonic()
-    subprocess.run(
-        [*map(str, command), "--output", str(output), "--threads", str(threads), "--force"],
-        env=env, check=True, stdout=subprocess.DEVNULL,
-    )  # fmt: skip
-    whole = time.monotonic() - begun
-    [path] = output.glob("*.manifest.json")
-    manifest = json.loads(path.read_text())
-    return manifest["seconds"], whole, manifest["peak_memory"]
+    manifest = ready.run(engine, out, "--threads", str(threads))
+    return manifest["seconds"], time.monotonic() - begun, manifest["peak_memory"] / 2**30
 
 
-def compared(folder: Path) -> str:
-    """Return how far the rates of both engines lie apart."""
-    from astropy.io import fits
-
-    found: dict[str, dict[str, Any]] = {}
-    for engine in ENGINES:
-        [path] = (folder / engine).glob("*_rate.fits")
-        with fits.open(path) as hdus:
-            found[engine] = {name: np.array(hdus[name].data) for name in ("SCI", "ERR", "DQ")}
-    one, other = (found[engine] for engine in ENGINES)
-    off = np.nanmax(np.abs(one["SCI"] - other["SCI"]) / one["ERR"])
-    return (
-        f"largest difference of rates {off:.2g} of their error; {np.sum(one['DQ'] != other['DQ'])} pixels of other DQ"
-    )
+def measure(mode: Mode, folder: Path, options: Any) -> None:
+    """Run a mode by both engines and print the figures."""
+    ready = prepared(mode, folder)
+    ways = [("jwst", 1), *(("native", threads) for threads in options.threads)]
+    results: dict[tuple[str, int], list[tuple[float, float, float]]] = {way: [] for way in ways}
+    for turn in range(options.repeat):
+        for way in ways:
+            if way[0] != "jwst" or turn < options.official:
+                results[way].append(timed(ready, way[0], folder / way[0], way[1]))
+                stage, command, peak = results[way][-1]
+                print(f"  {way}: stage {stage:.1f} s, command {command:.1f} s, peak {peak:.2f} GiB", flush=True)
+    same = compare_places(str(folder / "native"), str(folder / "jwst")).same
+    medians = {
+        way: [statistics.median(values) for values in zip(*found, strict=True)] for way, found in results.items()
+    }
+    official = medians["jwst", 1]
+    print(f"{mode.name}: products {'the same' if same else 'DIFFERENT'}")
+    for way, (stage, command, peak) in medians.items():
+        ratios = " ".join(f"{b / a:.1f}x" for a, b in zip((stage, command, peak), official, strict=True))
+        print(
+            f"  {way[0]}, {way[1]} threads: {stage:.1f} s, {command:.1f} s, {peak:.2f} GiB; official / this: {ratios}"
+        )
 
 
 def main() -> None:
-    """Run and print."""
+    """Run the wanted modes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--groups", type=int, default=10)
-    parser.add_argument("--subarray", default="FULL")
-    parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args()
-    results: dict[str, list[tuple[float, float, int]]] = {engine: [] for engine in ENGINES}
-    with tempfile.TemporaryDirectory(prefix="engines-") as place:
-        folder = Path(place)
-        small = simulate(folder / "small", modes=("nircam-image",), exposures=1, groups=4)
-        made = simulate(
-            folder / "made", modes=("nircam-image",), exposures=1, groups=options.groups, subarray=options.subarray
-        )
-        for engine in ENGINES:
-            run(small, engine, folder / f"small-{engine}", options.threads)
-        for _ in range(options.repeat):
-            for engine in ENGINES:
-                results[engine].append(run(made, engine, folder / engine, options.threads))
-                stage, whole, peak = results[engine][-1]
-                print(
-                    f"{engine:>6}: stage {stage:6.1f} s, command {whole:6.1f} s, peak {peak / 2**20:.0f} MiB",
-                    flush=True,
-                )
-        print(compared(folder))
-    for index, what in enumerate(("imports excluded (stage)", "imports included (command)")):
-        jwst, auto = (statistics.median(r[index] for r in results[engine]) for engine in ENGINES)
-        print(f"{what}: jwst {jwst:.1f} s, auto {auto:.1f} s, ratio {jwst / auto:.2f}")
+    parser.add_argument("modes", nargs="*", choices=(*MODES, []), default=[], help="[default: all]")
+    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--official", type=int, default=5, help="times that the official engine runs, at most")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    options: Any = parser.parse_args()
+    for name in options.modes or MODES:
+        with tempfile.TemporaryDirectory(prefix="engines-") as place:
+            measure(MODES[name], Path(place), options)
 
 
 if __name__ == "__main__":

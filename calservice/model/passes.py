@@ -6,13 +6,16 @@ from collections.abc import Iterator, Sequence
 
 from calservice.model.block import Reach, Window
 
-__all__ = ["BLOCK_BYTES", "KEPT_BYTES", "cut_windows", "passes", "region_windows", "takes_images"]
+__all__ = ["BLOCK_BYTES", "IMAGES", "KEPT_BYTES", "cut_windows", "passes", "region_windows", "takes_images"]
 
 BLOCK_BYTES = 4 * 1024**2
 """Default size of a block: about what the last-level cache holds for each core."""
 
 KEPT_BYTES = 1024**3
 """Default size in bytes beyond which an array is not kept in memory from one pass over an exposure to the next."""
+
+IMAGES = 4
+"""By how much less may be kept of each array of images, one an integration: fitting makes several."""
 
 
 def takes_images(reach: Reach) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from calservice.model.block import Reach, Window
-from calservice.model.passes import BLOCK_BYTES, KEPT_BYTES, cut_windows, passes, takes_images
+from calservice.model.passes import BLOCK_BYTES, IMAGES, KEPT_BYTES, cut_windows, passes, takes_images
 from calservice.model.plan import Stage
 from calservice.model.step import ExposureInfo, Step
 
@@ -157,7 +157,7 @@ def _ramps(stage: Stage, steps: Mapping[str, Step], shape: tuple[int, ...], pixe
     again = _goes_over_again(stage, steps)
     kept = sum(size for size in (ramp * _FLOAT, ramp) if again and size <= KEPT_BYTES)
     cube = integrations * pixels * _FLOAT
-    images = _RATES * (pixels * _FLOAT + (cube if cube <= KEPT_BYTES else 0))
+    images = _RATES * (pixels * _FLOAT + (cube if cube <= KEPT_BYTES // IMAGES else 0))
     window = 4 * max(BLOCK_BYTES, ramp // integrations)  # whole images of an integration, in the steps that need them
     references = sum(use.size for use in stage.references)
     return _NATIVE_IMPORTS + kept + images + window + references, outputs

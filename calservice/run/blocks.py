@@ -13,7 +13,7 @@ import numpy as np
 
 from calservice.model.block import ACCOUNTS, AXES, Array, Axis, Reach, Window
 from calservice.model.errors import NoScienceData
-from calservice.model.passes import BLOCK_BYTES, KEPT_BYTES, cut_windows, passes, region_windows, takes_images
+from calservice.model.passes import BLOCK_BYTES, IMAGES, KEPT_BYTES, cut_windows, passes, region_windows, takes_images
 from calservice.model.step import ExposureInfo
 from calservice.run.chain import DTYPES, BoundStep, Chain, Recomputed, with_parts
 from calservice.run.disk import scratch_array
@@ -53,7 +53,8 @@ class _Exposure:
 
     def room(self, name: str, kind: Any) -> Array:
         """Return zeros for an array, on disk where it is too large to be kept in memory; single images never are."""
-        if self.size(name) > self.kept_bytes and {"integration", "row"} <= set(AXES[name]):
+        kept = self.kept_bytes if "group" in AXES[name] else self.kept_bytes // IMAGES
+        if self.size(name) > kept and {"integration", "row"} <= set(AXES[name]):
             return cast(Array, scratch_array(self.shape(name), kind, self.scratch))
         # Zeroed on purpose: NumPy asks for huge pages for such arrays, and not for empty ones,
         # and the first touch of small pages can take longer than all of the computing.

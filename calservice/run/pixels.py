@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
-from calservice.model.block import Array
+from calservice.model.block import AXES, Array
 from calservice.run.chain import DTYPES
 from calservice.run.disk import DiskArray
 
-__all__ = ["fill", "open_lazily"]
+__all__ = ["fill", "open_lazily", "settled"]
 
 _NAMES = {"SCI": "data", "GROUPDQ": "groupdq", "ZEROFRAME": "zeroframe"}
 """Arrays of ramps by the names of their extensions."""
+
+_IMAGE = AXES["pixeldq"]
 
 _STORED = {(8, 0): "u1", (16, 0): ">i2", (16, 1 << 15): ">i2", (32, 1 << 31): ">i4", (-32, 0): ">f4"}
 """Types of stored numbers by BITPIX and BZERO; what is not among them is left to astropy."""
@@ -34,7 +36,7 @@ def open_lazily(path: Path, kind: Any) -> tuple[Any, dict[str, Array]]:
     Returns
     -------
     model : datamodel
-        With place-holders, all NaN or 0 and without memory of their own, for the arrays of the next.
+        With place-holders of one group for the arrays of the next, and flags of that shape.
     pixels : dict of str to DiskArray
         Arrays by attribute of the model; empty where the file is compressed or otherwise unusual, and the model is
         complete.
@@ -76,9 +78,9 @@ def _array(path: Path, hdu: Any) -> DiskArray | None:
 
 
 def _place_holder(name: str, shape: tuple[int, ...]) -> Array:
+    """Return one image of NaN or 0 with as many axes; of all of them, a model would make copies."""
     kind = np.dtype(DTYPES[name])
-    nothing = np.full((), np.nan if kind.kind == "f" else 0, kind)
-    return np.broadcast_to(nothing, shape)
+    return np.full((*(1 for _ in shape[:-2]), *shape[-2:]), np.nan if kind.kind == "f" else 0, kind)
 
 
 def _plain(header: Any) -> Any:
@@ -89,7 +91,25 @@ def _plain(header: Any) -> Any:
     return copied
 
 
-def fill(model: Any, pixels: Mapping[str, Array]) -> None:
-    """Read arrays into the model that has place-holders for them."""
-    for name, array in pixels.items():
-        setattr(model, name, np.asarray(array).astype(DTYPES[name], copy=False))
+def settled(source: Mapping[str, Array], pixels: Mapping[str, Array]) -> dict[str, Array]:
+    """Return the arrays of an exposure that was opened without its pixels, without place-holders."""
+    ramps = {name for name in source if len(AXES[name]) > len(_IMAGE)} if pixels else set()
+    return {name: pixels.get(name, array) for name, array in source.items() if name in pixels or name not in ramps}
+
+
+def fill(model: Any, pixels: Mapping[str, Array], left: Collection[str]) -> None:
+    """Read arrays into the model that has place-holders for them, and give it flags of their shape.
+
+    Parameters
+    ----------
+    model : datamodel
+        As `open_lazily` returned it.
+    pixels : mapping of str to ndarray
+        Its arrays.
+    left : collection of str
+        Names of those to read; the model is about to get others in their place.
+    """
+    for name in left:
+        setattr(model, name, np.asarray(pixels[name]).astype(DTYPES[name], copy=False))
+    if pixels and "groupdq" not in pixels and model.hasattr("groupdq"):
+        model.groupdq = np.zeros(pixels["data"].shape, DTYPES["groupdq"])

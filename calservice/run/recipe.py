@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import groupby
@@ -27,7 +27,7 @@ from calservice.run.blocks import run_fused
 from calservice.run.chain import BoundStep
 from calservice.run.disk import DiskArray
 from calservice.run.hooks import run_hooks
-from calservice.run.pixels import fill, open_lazily
+from calservice.run.pixels import fill, open_lazily, settled
 from calservice.run.records import recorded
 from calservice.run.results import put_metadata, put_results
 from calservice.run.saving import place_holder, save
@@ -144,9 +144,9 @@ class _Runner:
         else:
             self.result = kind(given)
 
-    def _fill(self) -> None:
-        """Read the pixels that are still in the file."""
-        fill(self.result, self._unread)
+    def _fill(self, made: Collection[str] = ()) -> None:
+        """Read the pixels that are still in the file, but those that steps have made something new of."""
+        fill(self.result, self._unread, self._unread.keys() - made)
         self._unread = {}
 
     def _in_memory(self) -> None:
@@ -199,7 +199,7 @@ class _Runner:
                 bound.append(ready)
         if bound:
             source = models.source_arrays(self.result, [b.step for b in bound], self.integrations)
-            source |= {name: array for name, array in self._unread.items() if name in source}
+            source = settled(source, self._unread)
             source |= {name: cast(Array, array) for name, array in self._large.items() if name in source}
             metadata: dict[str, Any] = {}
             fitted = any(b.step.alias == "ramp_fit" for b in bound)
@@ -212,8 +212,9 @@ class _Runner:
                 metadata=metadata,
                 scratch=self.out.parent,
             )
-            self._unread = {n: a for n, a in self._unread.items() if not (fitted or n in made)}
-            self._fill()
+            if fitted:
+                self._unread = {}
+            self._fill(made.keys())
             put_metadata(metadata, self.result)
             self.result, self.integrations = put_results(self.result, self._set_aside(made), self.integrations)
             names = "+".join(b.step.alias for b in bound)

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from calservice.recipes import recipe_for
 from calservice.simulate.context import write_context
 from tests.parity.synthetic import Case, ramp_model, raw_ramps, write_references
 
-__all__ = ["MODES", "Found", "Mode", "calibrated"]
+__all__ = ["MODES", "Found", "Mode", "Prepared", "calibrated", "prepared"]
 
 _NEAR_INFRARED, _MID_INFRARED = (2048, 2048), (1024, 1032)
 _KINDS = ("mask", "saturation", "superbias", "linearity", "gain", "readnoise")
@@ -45,6 +45,8 @@ class Mode:
     """Parameters."""
     quick: bool = False
     """Whether it is compared in every run of the tests."""
+    repeated: int = 1
+    """How often the same integrations follow each other."""
 
     @property
     def pipeline(self) -> str:
@@ -111,32 +113,52 @@ class Found:
     """Steps that the official package ran for the native engine's products."""
 
 
-def calibrated(mode: Mode, folder: Path) -> Found:
-    """Calibrate an exposure of a mode by both engines, in processes of their own, and compare the products.
+@dataclass(frozen=True)
+class Prepared:
+    """An exposure with all that its calibration needs."""
+
+    mode: Mode
+    exposure: Path
+    words: tuple[str, ...]
+    environment: Mapping[str, str]
+
+    def run(self, engine: str, out: Path, *more: str) -> dict[str, Any]:
+        """Calibrate it by an engine, in a process of its own; return the manifest.
+
+        Raises
+        ------
+        AssertionError
+            Where it fails, with what it says.
+        """
+        command = [sys.executable, "-m", "calservice.cli", "run", self.mode.pipeline, str(self.exposure), *self.words]
+        command += [f"--output_dir={out}", "--engine", engine, "--log-level", "WARNING", *more]
+        done = subprocess.run(command, env=dict(self.environment), capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{self.mode.name}, {engine}: {done.stdout}{done.stderr}"
+        [path] = out.glob("*.manifest.json")
+        found: dict[str, Any] = json.loads(path.read_text())
+        return found
+
+
+def prepared(mode: Mode, folder: Path) -> Prepared:
+    """Write an exposure of a mode, and its references.
 
     Raises
     ------
     FileNotFoundError
-        Where the mode's exposure is not there.
-    AssertionError
-        Where an engine fails.
+        Where it is one that exists, and it is not there.
     """
     exposure = _exposure(mode, folder)
     words = [f"--steps.{alias}.override_{kind}={place}" for alias, kind, place in _overrides(mode, folder)]
-    environment = {
-        **os.environ,
-        "CRDS_PATH": str(folder / "crds"),
-        "CRDS_CONTEXT": write_context(folder / "crds", []),
-    }
-    manifest: dict[str, Any] = {}
-    for engine in ("jwst", "auto"):
-        command = [sys.executable, "-m", "calservice.cli", "run", mode.pipeline, str(exposure), *words, *mode.words]
-        command += [f"--output_dir={folder / engine}", "--engine", engine, "--log-level", "WARNING"]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"{mode.name}, {engine}: {done.stdout}{done.stderr}"
-        [path] = (folder / engine).glob("*.manifest.json")
-        manifest = json.loads(path.read_text())
-    ran = [step for step in manifest["steps"] if step["status"] == "COMPLETE"]
+    crds = {"CRDS_PATH": str(folder / "crds"), "CRDS_CONTEXT": write_context(folder / "crds", [])}
+    return Prepared(mode, exposure, (*words, *mode.words), {**os.environ, **crds})
+
+
+def calibrated(mode: Mode, folder: Path) -> Found:
+    """Calibrate an exposure of a mode by both engines and compare the products; raises what `prepared` does."""
+    ready = prepared(mode, folder)
+    ready.run("jwst", folder / "jwst")
+    steps = ready.run("auto", folder / "auto")["steps"]
+    ran = [step for step in steps if step["status"] == "COMPLETE"]
     return Found(
         compare_places(str(folder / "auto"), str(folder / "jwst")).files,
         tuple(step["alias"] for step in ran if step["engine"] == "native"),
@@ -150,11 +172,14 @@ def _exposure(mode: Mode, folder: Path) -> Path:
         if not path.exists():
             raise FileNotFoundError(path)
         return path
-    arrays = raw_ramps(mode.case, realistic=True)
-    model = ramp_model(mode.case, {})
+    from stdatamodels.jwst import datamodels
+
+    nints, *rest = mode.case.shape
+    arrays = raw_ramps(replace(mode.case, shape=(nints // mode.repeated, *rest)), realistic=True)
+    model = datamodels.Level1bModel()
     for name, array in arrays.items():
-        setattr(model, name, array)
-    model.groupdq, model.pixeldq = None, None
+        setattr(model, name, np.concatenate([array.astype(np.uint16)] * mode.repeated))
+    model.update(ramp_model(mode.case, {}))
     model.meta.exposure.readpatt, model.meta.subarray.name = mode.readpatt, mode.subarray
     model.meta.subarray.fastaxis, model.meta.subarray.slowaxis = mode.axes
     model.meta.exposure.noutputs = mode.noutputs
