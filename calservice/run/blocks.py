@@ -14,7 +14,7 @@ from calservice.model.block import ACCOUNTS, AXES, Array, Axis, Block, Reach, Wi
 from calservice.model.errors import NoScienceData
 from calservice.model.step import ExposureInfo, Params, Reference, References, Step, Tally
 
-__all__ = ["BLOCK_BYTES", "BoundStep", "cut_windows", "run_fused", "with_parts"]
+__all__ = ["BLOCK_BYTES", "BoundStep", "cut_windows", "info_after", "run_fused", "with_parts"]
 
 BLOCK_BYTES = 4 * 1024**2
 """Default size of a block: about what the last-level cache holds for each core."""
@@ -142,10 +142,66 @@ def run_fused(
     ValueError
         If a window cuts an axis that a step needs whole.
     """
-    whole = _whole(source)
-    given = None if cuts is None else list(cuts)
-    prepared = [part for b in steps for part in with_parts(b, info)]
     arrays: dict[str, Array] = {name: a for name, a in source.items() if name in AXES}
+    written: dict[str, Array] = {}
+    windows = None if cuts is None else list(cuts)
+    for part, rows in _by_size(steps, info):
+        last = rows is None
+        made = _run_part(part, arrays, info, threads, block_bytes, windows, outputs if last else None, metadata)
+        arrays |= made
+        written |= made
+        if rows is not None:
+            left = _without_rows(arrays, rows)
+            arrays |= left
+            written |= left
+            info, windows = replace(info, nrows=int(rows.sum())), None
+    return {name: a for name, a in written.items() if outputs is None or name in outputs}
+
+
+def info_after(bound: BoundStep, info: ExposureInfo) -> ExposureInfo:
+    """Return the facts of an exposure after a step, of which it may drop rows."""
+    rows = bound.step.kept_rows(bound.params, info)
+    return info if rows is None else replace(info, nrows=int(rows.sum()))
+
+
+def _by_size(steps: Sequence[BoundStep], info: ExposureInfo) -> Iterable[tuple[list[BoundStep], Array | None]]:
+    """Part the steps after each that drops rows of the exposure, and tell which rows it keeps; None at the end."""
+    part: list[BoundStep] = []
+    for bound in steps:
+        part.append(bound)
+        rows = bound.step.kept_rows(bound.params, info)
+        if rows is not None:
+            yield part, rows
+            part, info = [], info_after(bound, info)
+    yield part, None
+
+
+def _without_rows(arrays: Mapping[str, Array], rows: Array) -> dict[str, Array]:
+    """Return those arrays that still have all rows, with only some of them."""
+    places = {name: AXES[name].index("row") for name in arrays if "row" in AXES[name]}
+    return {
+        name: np.compress(rows, arrays[name], axis=axis)
+        for name, axis in places.items()
+        if arrays[name].shape[axis] == rows.size
+    }
+
+
+def _run_part(
+    steps: Sequence[BoundStep],
+    source: Mapping[str, Array],
+    info: ExposureInfo,
+    threads: int,
+    block_bytes: int,
+    given: Sequence[Window] | None,
+    outputs: Collection[str] | None,
+    metadata: MutableMapping[str, Any] | None,
+) -> dict[str, Array]:
+    """Run steps of which only the last may drop rows."""
+    if not steps:
+        return {}
+    whole = _whole(source)
+    prepared = [part for b in steps for part in with_parts(b, info)]
+    arrays = dict(source)
     written: dict[str, Array] = {}
     stages = list(_stages(prepared, info))
     for n, stage in enumerate(stages):
@@ -353,7 +409,8 @@ class _Stage:
     def _target(self, name: str, like: Array) -> Array:
         with self.lock:
             if name not in self.made:
-                lengths = [getattr(self.whole, axis)[1] for axis in AXES[name]]
+                sizes = zip(AXES[name], like.shape, strict=True)
+                lengths = [n if a in self.reach.whole else getattr(self.whole, a)[1] for a, n in sizes]
                 # Zeroed on purpose: NumPy asks for huge pages for such arrays, and not for empty ones,
                 # and the first touch of small pages can take longer than all of the computing.
                 self.made[name] = np.zeros(lengths, like.dtype)
