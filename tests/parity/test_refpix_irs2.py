@@ -1,4 +1,4 @@
-"""The native correction of IRS2 frames against the official one: what is bad, what replaces it, and all that follows."""
+"""The native correction of IRS2 frames against the official one: what is bad, what replaces it, and all the rest."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from calservice.steps.stage1._refpix_irs2_layout import (
     Layout,
     layout,
 )
-from calservice.steps.stage1._refpix_irs2_signals import drift, filled, frame_lines, spectrum
+from calservice.steps.stage1._refpix_irs2_signals import Buffers, drift, filled, frame_lines
 
 __all__ = ["correct_irs2", "has_factors", "prepare_irs2", "science_rows", "unsupported_irs2"]
 
@@ -166,6 +166,7 @@ def _correct_integration(
     keep : ndarray
         (row,) bool.
     """
+    from calservice.steps.stage1 import _refpix_irs2_fft as fft
     from calservice.steps.stage1 import _refpix_irs2_kernels as kernels
 
     source = (rows.first, rows.second)
@@ -175,20 +176,21 @@ def _correct_integration(
     targets = np.cumsum(keep) - 1
     chosen = np.ones(SAMPLES, np.bool_) if keep.all() else ~where.reference
     plain = ~where.reference[chosen]
-    series = np.empty((SIZE, SLOTS), np.float32)
+    buffers = Buffers()
+    series, found = np.empty((2, SIZE, SLOTS), np.float32)
     for g, (frame, made) in enumerate(zip(frames, out, strict=True)):
         common = (frame, mean, *source)
         kernels.sampled(*common, where.rows[0], where.slots, where.slots, where.backwards, lines[0, g], series)
-        output = filled(series, where)
+        output = filled(series, where, buffers)
         if keep.all():
             turn = slice(None, None, -1 if where.backwards else 1)
             made[where.rows[0]] = output[turn, where.slots].T + mean[where.rows[0]]
-        common_drift = spectrum(output)
+        fft.spectrum(output.reshape(-1), buffers.common)
         for n in range(_AMPLIFIERS):
             places, line = where.rows[n + 1], lines[n + 1, g]
             taken = where.slots[where.spread_from]
             kernels.sampled(*common, places[where.spread_from], taken, where.spread_to, where.backwards, line, series)
-            found = drift(spectrum(series), common_drift, factors["alpha"][n], factors["beta"][n])
+            drift(series, factors["alpha"][n], factors["beta"][n], buffers, found)
             kernels.corrected_rows(
                 *common,
                 places[chosen],

@@ -12,18 +12,9 @@ import numpy as np
 from calservice.model.block import Array
 from calservice.steps.compiled import compiled
 
-__all__ = [
-    "bridge_gaps",
-    "corrected_rows",
-    "ramp_means",
-    "restore_known",
-    "row_edges",
-    "sampled",
-    "spectrum_in_band",
-    "spectrum_of_real",
-]
+__all__ = ["bridge_gaps", "corrected_rows", "fill", "ramp_means", "row_edges", "sampled"]
 
-_STRIP = 16
+_STRIP = 128
 """Columns of a file that are turned to time series at once, so that what is written stays in the cache."""
 
 
@@ -188,69 +179,21 @@ def bridge_gaps(series: Array, weights: Array, out: Array) -> None:
 
 
 @compiled
-def spectrum_of_real(half: Array, scale: np.float32, out: Array) -> None:
-    """Round the spectrum of a real series to single precision, scale it, and complete it.
+def fill(given: Array, slots: Array, out: Array) -> None:
+    """Copy some slots of a time series.
 
     Parameters
     ----------
-    half : ndarray
-        (n // 2 + 1,) complex128.
-    scale : float32
-        Factor.
-    out : ndarray
-        (n, 2) float32: real and imaginary parts; filled.
-    """
-    length = out.shape[0]
-    for k in range(half.size):
-        real = np.float32(half[k].real) * scale
-        imaginary = np.float32(half[k].imag) * scale
-        out[k, 0], out[k, 1] = real, imaginary
-        if 0 < k < length - k:
-            out[length - k, 0], out[length - k, 1] = real, -imaginary
-
-
-@compiled
-def spectrum_in_band(half: Array, band: Array, out: Array) -> None:
-    """Like `spectrum_of_real`, with a factor for each frequency.
-
-    Parameters
-    ----------
-    half : ndarray
-        (n // 2 + 1,) complex128.
-    band : ndarray
-        (n // 2 + 1,) float64.
-    out : ndarray
-        (n, 2) float32; filled.
-    """
-    length = out.shape[0]
-    for k in range(half.size):
-        real, imaginary = np.float32(0), np.float32(0)
-        if band[k] != 0:
-            real = np.float32(np.float64(np.float32(half[k].real)) * band[k])
-            imaginary = np.float32(np.float64(np.float32(half[k].imag)) * band[k])
-        out[k, 0], out[k, 1] = real, imaginary
-        if 0 < k < length - k:
-            out[length - k, 0], out[length - k, 1] = real, -imaginary
-
-
-@compiled
-def restore_known(filtered: Array, known: Array, series: Array, out: Array) -> None:
-    """Keep what is known of a series, and take the rest from a filtered one.
-
-    Parameters
-    ----------
-    filtered : ndarray
-        (SIZE, SLOTS, 2) float32: of which the first part is real.
-    known : ndarray
-        (SLOTS,) bool.
-    series : ndarray
+    given : ndarray
         (SIZE, SLOTS) float32.
+    slots : ndarray
+        (n,) int64.
     out : ndarray
-        (SIZE, SLOTS) float32; filled.
+        (SIZE, SLOTS) float32; overwritten at these.
     """
-    for y in range(series.shape[0]):
-        for t in range(series.shape[1]):
-            out[y, t] = series[y, t] if known[t] else filtered[y, t, 0]
+    for y in range(given.shape[0]):
+        for t in slots:
+            out[y, t] = given[y, t]
 
 
 @compiled
@@ -286,13 +229,13 @@ def corrected_rows(
     line : ndarray
         (2,) float32: of the line to subtract.
     drift : ndarray
-        (SIZE, SLOTS, 2) float32: of which the first part is real.
+        (SIZE, SLOTS) float32.
     scale : float32
         Its factor.
     out : ndarray
         (row, column) float32; filled at the given rows.
     """
-    size, nslots = drift.shape[:2]
+    size, nslots = drift.shape
     middle = np.float32((size * nslots - 1) / 2)
     values = np.empty(_STRIP, np.float32)
     for start in range(0, size, _STRIP):
@@ -304,5 +247,5 @@ def corrected_rows(
                 time = np.float32(np.float32(y * nslots + slots[n]) - middle)
                 base = mean[row, start + x]
                 value = _centred(values[x], base, time, line[0], line[1])
-                value = np.float32(value - np.float32(drift[y, slots[n], 0] * scale))
+                value = np.float32(value - np.float32(drift[y, slots[n]] * scale))
                 out[targets[n], start + x] = np.float32(np.float64(value) + base) if plain[n] else value

@@ -1,8 +1,4 @@
-"""Signals in time and frequency: how IRS2 reference pixels are turned to the drift of an output.
-
-The official step's results depend, in their last digits, on where it computes in single precision: forward transforms
-are exact to that precision, inverse ones are computed in it. Both are the same here, so that results are.
-"""
+"""Signals in time and frequency: how IRS2 reference pixels are turned to the drift of an output."""
 
 from __future__ import annotations
 
@@ -14,7 +10,7 @@ from calservice.model.block import Array
 from calservice.steps.stage1._refpix_drifts import BORDER
 from calservice.steps.stage1._refpix_irs2_layout import LENGTH, NORMAL, REFERENCE, SIZE, SLOTS, Layout
 
-__all__ = ["drift", "filled", "frame_lines", "spectrum"]
+__all__ = ["Buffers", "drift", "filled", "frame_lines"]
 
 _ENDS = np.concatenate([np.arange(BORDER), np.arange(SIZE - BORDER, SIZE)])
 _CHUNK = 1 << 14
@@ -93,7 +89,20 @@ def _band() -> Array:
     return made
 
 
-def filled(series: Array, where: Layout) -> Array:
+class Buffers:
+    """Memory for the spectra of one time series after the other.
+
+    Attributes
+    ----------
+    own, common, scratch : ndarray
+        (LENGTH, 2) float32: real and imaginary parts.
+    """
+
+    def __init__(self) -> None:
+        self.own, self.common, self.scratch = (np.empty((LENGTH, 2), np.float32) for _ in range(3))
+
+
+def filled(series: Array, where: Layout, buffers: Buffers) -> Array:
     """Fill what is missing in the time series of the reference output.
 
     Parameters
@@ -102,6 +111,8 @@ def filled(series: Array, where: Layout) -> Array:
         (SIZE, SLOTS) float32, zero where nothing was read.
     where : Layout
         Of the detector.
+    buffers : Buffers
+        Overwritten.
 
     Returns
     -------
@@ -109,60 +120,41 @@ def filled(series: Array, where: Layout) -> Array:
         Of the same shape. Zeros are bridged from their neighbours; then all that is no normal sample is taken from the
         series itself without its middle frequencies, three times over.
     """
-    from scipy import fft
-
+    from calservice.steps.stage1 import _refpix_irs2_fft as fft
     from calservice.steps.stage1 import _refpix_irs2_kernels as kernels
 
-    start = np.empty_like(series)
-    kernels.bridge_gaps(series.reshape(-1), _weights(), start.reshape(-1))
-    known = np.zeros(SLOTS, np.bool_)
-    known[where.slots[~where.reference]] = True
-    made = start.copy()
-    passed = np.empty(LENGTH, np.complex64)
+    made = np.empty_like(series)
+    kernels.bridge_gaps(series.reshape(-1), _weights(), made.reshape(-1))
+    gaps = np.ones(SLOTS, np.bool_)
+    gaps[where.slots[~where.reference]] = False
+    passed = np.empty_like(series)
     for _ in range(_ITERATIONS):
-        half = fft.rfft(made.reshape(-1).astype(np.float64))
-        kernels.spectrum_in_band(half, _band(), _parts(passed))
-        back = fft.ifft(passed)
-        kernels.restore_known(_parts(back).reshape(SIZE, SLOTS, 2), known, start, made)
+        fft.band_spectrum(made.reshape(-1), _band(), buffers.own)
+        fft.real_inverse(buffers.own, buffers.scratch, passed.reshape(-1))
+        kernels.fill(passed, np.flatnonzero(gaps), made)
     return made
 
 
-def _parts(values: Array) -> Array:
-    """Return complex numbers as pairs of real and imaginary parts."""
-    return values.view(np.float32).reshape(-1, 2)
-
-
-def spectrum(series: Array) -> Array:
-    """Return the spectrum of a time series divided by its length, (LENGTH,) complex64."""
-    from scipy import fft
-
-    from calservice.steps.stage1 import _refpix_irs2_kernels as kernels
-
-    made = np.empty(LENGTH, np.complex64)
-    half = fft.rfft(series.reshape(-1).astype(np.float64))
-    kernels.spectrum_of_real(half, 1 / np.float32(LENGTH), _parts(made))
-    return made
-
-
-def drift(own: Array, common: Array, alpha: Array, beta: Array) -> Array:
-    """Return the drift of an output, divided by LENGTH.
+def drift(series: Array, alpha: Array, beta: Array, buffers: Buffers, out: Array) -> None:
+    """Make the drift of an output.
 
     Parameters
     ----------
-    own, common : ndarray
-        (LENGTH,) complex64: spectra of its reference pixels, which is used up, and of the reference output.
+    series : ndarray
+        (SIZE, SLOTS) float32: its reference pixels.
     alpha, beta : ndarray
         (LENGTH,) complex64: what of the reference output, and of the pixels, the drift contains.
-
-    Returns
-    -------
-    ndarray
-        (SIZE, SLOTS, 2) float32: real and imaginary parts.
+    buffers : Buffers
+        Of which ``common`` holds the spectrum of the reference output; the others are overwritten.
+    out : ndarray
+        (SIZE, SLOTS) float32: the drift, divided by LENGTH; filled.
     """
-    from scipy import fft
+    from calservice.steps.stage1 import _refpix_irs2_fft as fft
 
+    fft.spectrum(series.reshape(-1), buffers.own)
+    own, common = (parts.view(np.complex64).reshape(-1) for parts in (buffers.own, buffers.common))
     for start in range(0, LENGTH, _CHUNK):
         part = slice(start, start + _CHUNK)
         own[part] *= beta[part]
         own[part] += alpha[part] * common[part]
-    return _parts(fft.ifft(own)).reshape(SIZE, SLOTS, 2)
+    fft.real_inverse(buffers.own, buffers.scratch, out.reshape(-1))
