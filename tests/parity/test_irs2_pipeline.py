@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from calservice.simulate.context import write_context
+from calservice.steps.stage1.saturation import irs2_science_rows
 from tests.parity.irs2 import AXES, write_reference
 from tests.parity.synthetic import KINDS, Case, ramp_model, write_references
 from tests.parity.test_small_pipelines import run
@@ -34,10 +35,10 @@ def test_detector1(tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
     rate = np.exp(rng.normal(3, 1, case.shape[2:])).astype(np.float32)
     rate[rng.random(rate.shape) < 0.002] = 20000
-    data = (
-        9000 + rate * np.arange(1, 5, dtype=np.float32)[:, None, None] + 8 * rng.standard_normal(case.shape, np.float32)
-    )
-    data[:, 2:] += np.where(rng.random(rate.shape) < 0.002, np.float32(3000), 0)
+    rate[~irs2_science_rows(3200, "NRS2")] = 0
+    data = 9000 + 8 * rng.standard_normal(case.shape, np.float32)
+    data += rate * np.arange(1, 5, dtype=np.float32)[:, None, None]
+    data[:, 2:] += np.where((rng.random(rate.shape) < 0.002) & (rate > 0), np.float32(3000), 0)
     model = Level1bModel(data=np.clip(data, 0, 65535).astype(np.uint16))
     model.update(ramp_model(case, {"data": data[..., :1, :1]}))
     model.meta.subarray.name, model.meta.exposure.readpatt, model.meta.exposure.noutputs = "FULL", "NRSIRS2RAPID", 5

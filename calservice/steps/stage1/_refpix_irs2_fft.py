@@ -1,9 +1,9 @@
 """Fourier transforms of IRS2 time series, whose length is 89 times a power of two.
 
 Official results depend, in their last digits, on the precision of NumPy's transforms. Its forward one computes here in
-double precision and rounds the result: any algorithm of that precision gives the same. Its inverse one computes in
-single precision: that here has the same factors and order of operations, and so the same rounding, but makes only the
-real part, and does the factor 89, which takes most of the time, for many lines at once.
+double precision and rounds the result: any algorithm of that precision gives the same, but for one value in some 10^8.
+Its inverse one computes in single precision: that here has the same factors and order of operations, and so the same
+rounding, but makes only the real part, and does the factor 89, which takes most of the time, for many lines at once.
 """
 
 from __future__ import annotations
