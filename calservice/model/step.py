@@ -241,6 +241,10 @@ def _nothing(references: References, params: Any, info: ExposureInfo) -> Mapping
     return {}
 
 
+def _all_rows(params: Any, info: ExposureInfo) -> Array | None:
+    return None
+
+
 def _nothing_more(params: Any, info: ExposureInfo) -> Step | None:
     return None
 
@@ -299,6 +303,9 @@ class Step:
     prepare : callable
         ``prepare(references, params, info)`` gives the references as the kernel is to see them; called
         once an exposure with whole references, for what must not depend on how blocks are cut.
+    kept_rows : callable
+        ``kept_rows(params, info)`` gives which rows the exposure has left after the step, (row,) bool, or None for
+        all. Such a step sees whole rows; what the kernel makes lacks the others, and the runner drops them elsewhere.
     parameter_references : tuple of ReferenceNeed
         Files that a parameter names, not CRDS; ``reftype`` is the name of the parameter.
     cal_step : str
@@ -328,6 +335,7 @@ class Step:
     then: Callable[[Any, ExposureInfo], Step | None] = _nothing_more
     account: Callable[[Mapping[str, Array], Any, ExposureInfo], Mapping[str, Any]] = _tells_nothing
     prepare: Callable[[References, Any, ExposureInfo], References] = _as_they_are
+    kept_rows: Callable[[Any, ExposureInfo], Array | None] = _all_rows
     parameter_references: tuple[ReferenceNeed, ...] = ()
     cal_step: str = ""
     official: str = ""
@@ -344,3 +352,8 @@ class Step:
         """Whether the kernel has to wait for what all blocks before it tell."""
         tally = self.tally
         return tally is not None and tally.required(params, info) and tally.ahead(params, info) is None
+
+    @property
+    def drops_rows(self) -> bool:
+        """Whether the step drops rows of some exposures, of all arrays that these have."""
+        return self.kept_rows is not _all_rows

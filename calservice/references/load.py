@@ -35,6 +35,8 @@ _EXTENSIONS: Mapping[str, str] = {
     "inv_coeffs": "INV_COEFFS",
     "average_dark_current": "AVDRKCUR",
     "rscd_group_skip_table": "RSCD_GROUP_SKIP",
+    "irs2_table": "IRS2",
+    "dq_table": "DQ",
 }
 """FITS extensions of arrays whose name differs from the extension's, as in the stdatamodels schemas."""
 
@@ -126,9 +128,10 @@ def load_reference(path: str | Path, need: ReferenceNeed) -> Reference:
     Parameters
     ----------
     path : str or Path
-        A FITS file on this machine.
+        A FITS or ASDF file on this machine.
     need : ReferenceNeed
-        The arrays to load. An array that the file lacks is left out; ``dq`` is then zero. Those in
+        The arrays to load; in an ASDF file a dotted name is the path to one, which keeps its type. An array that the
+        file lacks is left out; ``dq`` is then zero. Those in
         ``need.mapped`` stay on disk where the file's layout allows it.
 
     Returns
@@ -149,10 +152,7 @@ def load_reference(path: str | Path, need: ReferenceNeed) -> Reference:
         known = _cache.get(key)
         if known is not None:
             return known
-        with fits.open(path, memmap=False) as file:
-            arrays = dict(_mapped(path, need))
-            arrays |= _arrays(file, need, [name for name in need.arrays if name not in arrays], arrays)
-            reference = Reference(arrays, _metadata(file))
+        reference = _load_asdf(path, need) if Path(path).suffix == ".asdf" else _load_fits(path, need)
     except (OSError, TypeError, ValueError, KeyError) as error:
         raise ReferenceFileError(
             f"{path}: the {need.reftype} reference cannot be read ({error}); "
@@ -165,6 +165,20 @@ def load_reference(path: str | Path, need: ReferenceNeed) -> Reference:
         )
     _cache.put(key, reference)
     return reference
+
+
+def _load_fits(path: str | Path, need: ReferenceNeed) -> Reference:
+    with fits.open(path, memmap=False) as file:
+        arrays = dict(_mapped(path, need))
+        arrays |= _arrays(file, need, [name for name in need.arrays if name not in arrays], arrays)
+        return Reference(arrays, _metadata(file))
+
+
+def _load_asdf(path: str | Path, need: ReferenceNeed) -> Reference:
+    from stdatamodels.jwst import datamodels
+
+    with datamodels.open(path) as model:
+        return reference_of_model(model, need)
 
 
 def _extension(name: str) -> str:
@@ -263,13 +277,15 @@ def reference_of_model(model: Any, need: ReferenceNeed) -> Reference:
 
     arrays: dict[str, Array] = {}
     for name in need.arrays:
-        found = getattr(model, name, None)
+        found = _attribute(model, name)
         if found is None:
             continue
         if name == "dq" and getattr(model, "dq_def", None) is not None:
             found = dynamic_mask(model, PIXEL_FLAGS)
         if found.dtype.names:
             arrays[name] = _table(found)
+        elif "." in name:
+            arrays[name] = np.array(found, order="C")
         else:
             arrays[name] = np.array(found, dtype=np.uint32 if name == "dq" else np.float32, order="C")
     if need.arrays and not arrays:

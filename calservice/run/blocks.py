@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,7 +18,7 @@ from calservice.model.step import ExposureInfo
 from calservice.run.chain import DTYPES, BoundStep, Chain, Recomputed, with_parts
 from calservice.run.disk import scratch_array
 
-__all__ = ["run_fused"]
+__all__ = ["info_after", "run_fused"]
 
 
 @dataclass
@@ -34,7 +34,8 @@ class _Exposure:
     block_bytes: int
     kept_bytes: int
     scratch: Path | None
-    made: set[str] = field(default_factory=set)
+    made: set[str]
+    """Names of those made."""
 
     def map(self, work: Callable[[Window], Any], windows: Sequence[Window]) -> list[Any]:
         """Work on windows, some of them at the same time."""
@@ -45,20 +46,23 @@ class _Exposure:
 
     def size(self, name: str) -> int:
         """Return the bytes of an array of all of the exposure."""
-        return int(np.prod(self.shape(name)) * np.dtype(DTYPES[name]).itemsize)
+        lengths = [getattr(self.whole, axis)[1] for axis in AXES[name]]
+        return int(np.prod(lengths) * np.dtype(DTYPES[name]).itemsize)
 
-    def shape(self, name: str) -> tuple[int, ...]:
-        """Return the shape of an array of all of the exposure."""
-        return tuple(getattr(self.whole, axis)[1] for axis in AXES[name])
+    def shape(self, name: str, like: Array, whole: Collection[Axis]) -> tuple[int, ...]:
+        """Return the shape of an array: along axes that steps see whole that of a block, since they may drop rows."""
+        sizes = zip(AXES[name], like.shape, strict=True)
+        return tuple(n if axis in whole else getattr(self.whole, axis)[1] for axis, n in sizes)
 
-    def room(self, name: str, kind: Any) -> Array:
+    def room(self, name: str, like: Array, whole: Collection[Axis]) -> Array:
         """Return zeros for an array, on disk where it is too large to be kept in memory; single images never are."""
+        shape = self.shape(name, like, whole)
         kept = self.kept_bytes if "group" in AXES[name] else self.kept_bytes // IMAGES
         if self.size(name) > kept and {"integration", "row"} <= set(AXES[name]):
-            return cast(Array, scratch_array(self.shape(name), kind, self.scratch))
+            return cast(Array, scratch_array(shape, like.dtype, self.scratch))
         # Zeroed on purpose: NumPy asks for huge pages for such arrays, and not for empty ones,
         # and the first touch of small pages can take longer than all of the computing.
-        return np.zeros(self.shape(name), kind)
+        return np.zeros(shape, like.dtype)
 
     def settled(self, bound: BoundStep, parts: Sequence[Any]) -> BoundStep:
         """Complete a tally and note what it says.
@@ -132,26 +136,65 @@ def run_fused(
     OSError
         If there is no space left for an array on disk.
     """
-    whole = _whole(source)
-    given = None if cuts is None else list(cuts)
-    prepared = [part for bound in steps for part in with_parts(bound, info)]
     arrays: dict[str, Array] = {name: a for name, a in source.items() if name in AXES}
     told = {} if metadata is None else metadata
-    exposure = _Exposure(info, whole, arrays, told, threads, block_bytes, kept_bytes, scratch)
-    parted = _passes(prepared, info)
+    made: set[str] = set()
+    given = None if cuts is None else list(cuts)
+    for part, rows in _by_size(steps, info):
+        exposure = _Exposure(info, _whole(arrays), arrays, told, threads, block_bytes, kept_bytes, scratch, made)
+        _run_part(part, exposure, given, outputs if rows is None else None)
+        if rows is not None:
+            left = _without_rows(arrays, rows)
+            arrays |= left
+            made |= left.keys()
+            info, given = replace(info, nrows=int(rows.sum())), None
+    wanted = made - ACCOUNTS if outputs is None else made.intersection(outputs)
+    return {name: array for name, array in arrays.items() if name in wanted}
+
+
+def info_after(bound: BoundStep, info: ExposureInfo) -> ExposureInfo:
+    """Return the facts of an exposure after a step, of which it may drop rows."""
+    rows = bound.step.kept_rows(bound.params, info)
+    return info if rows is None else replace(info, nrows=int(rows.sum()))
+
+
+def _by_size(steps: Sequence[BoundStep], info: ExposureInfo) -> Iterable[tuple[list[BoundStep], Array | None]]:
+    """Part the steps after each that drops rows of the exposure, and tell which rows it keeps; None at the end."""
+    part: list[BoundStep] = []
+    for bound in steps:
+        part.append(bound)
+        rows = bound.step.kept_rows(bound.params, info)
+        if rows is not None:
+            yield part, rows
+            part, info = [], info_after(bound, info)
+    yield part, None
+
+
+def _without_rows(arrays: Mapping[str, Array], rows: Array) -> dict[str, Array]:
+    """Return those arrays that still have all rows, with only some of them."""
+    places = {name: AXES[name].index("row") for name in arrays if "row" in AXES[name]}
+    return {
+        name: np.compress(rows, arrays[name], axis=axis)
+        for name, axis in places.items()
+        if arrays[name].shape[axis] == rows.size
+    }
+
+
+def _run_part(
+    steps: Sequence[BoundStep], exposure: _Exposure, cuts: Sequence[Window] | None, outputs: Collection[str] | None
+) -> None:
+    """Run steps of which only the last may drop rows; what they make is put among the arrays of the exposure."""
+    info = exposure.info
+    prepared = [part for bound in steps for part in with_parts(bound, info)]
+    parted = _passes(prepared, info) if steps else []
     for n, one in enumerate(parted):
         ready = _looked_ahead(one.steps, exposure)
         later = [bound for another in parted[n + 1 :] for bound in another.steps]
-        known = _Runner(replace(one, steps=ready), exposure, later, outputs).run(given)
+        known = _Runner(replace(one, steps=ready), exposure, later, outputs).run(cuts)
         if known is not None:
             parted[n + 1] = replace(parted[n + 1], steps=(known, *parted[n + 1].steps[1:]))
     for bound in prepared:
-        told.update(bound.step.account(exposure.arrays, bound.params, info))
-    return {
-        n: exposure.arrays[n]
-        for n in exposure.arrays
-        if n in exposure.made and n not in ACCOUNTS and (outputs is None or n in outputs)
-    }
+        exposure.told.update(bound.step.account(exposure.arrays, bound.params, info))
 
 
 def _whole(source: Mapping[str, Array]) -> Window:
@@ -288,11 +331,15 @@ class _Runner:
         """Return where an array goes: in place of what an earlier pass left, where no other block looks at that."""
         with self.lock:
             if name not in self.targets:
-                kept = self.exposure.arrays.get(name)
-                mine = name in self.exposure.made and kept is not None and kept.dtype == like.dtype
-                if mine and len(AXES[name]) == len(AXES["data"]) and not any(self.chain.reach.halo.values()):
+                kept, whole = self.exposure.arrays.get(name), self.chain.reach.whole
+                alike = kept is not None and (kept.dtype, kept.shape) == (
+                    like.dtype,
+                    self.exposure.shape(name, like, whole),
+                )
+                alone = len(AXES[name]) == len(AXES["data"]) and not any(self.chain.reach.halo.values())
+                if name in self.exposure.made and alike and alone:
                     assert kept is not None
                     self.targets[name] = kept
                 else:
-                    self.targets[name] = self.exposure.room(name, like.dtype)
+                    self.targets[name] = self.exposure.room(name, like, whole)
             return self.targets[name]

@@ -161,6 +161,8 @@ def source_arrays(model: Any, steps: Sequence[Step], integrations: Any = None) -
         Where flags have another shape than the data.
     """
     reads = {name for step in steps for name in step.reads}
+    if any(step.drops_rows for step in steps):
+        reads |= {*_RAMP_ARRAYS}
     if is_fitted(model):
         return _fitted_arrays(reads, *(m for m in (model, integrations) if m is not None))
     initialising = next((s.alias == "dq_init" for s in steps if {*s.reads} & {*_FLAGS}), False)

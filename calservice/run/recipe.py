@@ -23,7 +23,7 @@ from calservice.model.plan import ReferenceUse, Stage
 from calservice.model.step import ExposureInfo, ReferenceNeed, Step
 from calservice.recipes import recipe_for
 from calservice.run import logs, models
-from calservice.run.blocks import run_fused
+from calservice.run.blocks import info_after, run_fused
 from calservice.run.chain import BoundStep
 from calservice.run.disk import DiskArray
 from calservice.run.hooks import run_hooks
@@ -117,7 +117,9 @@ class _Runner:
     def info(self) -> ExposureInfo:
         """The facts of the exposure, with those that earlier steps settled."""
         model = self.result
-        return self.planned if model is None else replace(self.planned, gain_factor=model.meta.exposure.gain_factor)
+        if model is None:
+            return self.planned
+        return replace(self.planned, gain_factor=model.meta.exposure.gain_factor, nrows=model.data.shape[-2])
 
     def _all_steps(self) -> tuple[str, ...]:
         """Return the steps in order, those that are off as well."""
@@ -193,10 +195,12 @@ class _Runner:
         begun = time.monotonic()
         self._hook("pre_hooks", aliases[0])
         bound: list[BoundStep] = []
+        info = self.info
         for alias in aliases:
-            ready = self._bind(NATIVE[alias]) if alias in self.stage.engines else None
+            ready = self._bind(NATIVE[alias], info) if alias in self.stage.engines else None
             if ready is not None:
                 bound.append(ready)
+                info = info_after(ready, info)
         if bound:
             source = models.source_arrays(self.result, [b.step for b in bound], self.integrations)
             source = settled(source, self._unread)
@@ -251,15 +255,15 @@ class _Runner:
         if current:
             yield tuple(current)
 
-    def _bind(self, step: Step) -> BoundStep | None:
+    def _bind(self, step: Step, info: ExposureInfo) -> BoundStep | None:
         """Load a step's references; None where it does not apply to this exposure."""
         values = {k: v for k, v in self._parameters(step.alias).items() if k in step.params.model_fields}
         params = step.params.model_validate(values)
         if step.deprecated:
             log.warning("%s: %s", step.alias, step.deprecated)
-        bound = models.bind(step, params, self.result, self.info, partial(self._locate, step.alias))
+        bound = models.bind(step, params, self.result, info, partial(self._locate, step.alias))
         if isinstance(bound, BoundStep):
-            put_metadata(bound.metadata(self.info), self.result, self.integrations)
+            put_metadata(bound.metadata(info), self.result, self.integrations)
             return bound
         log.warning("%s: %s; the step is skipped", step.alias, bound.reason)
         put_results(self.result, bound.arrays, self.integrations)

@@ -312,9 +312,12 @@ def tally_of(bound: BoundStep, arrays: Mapping[str, Array], case: Case) -> Mappi
 @pytest.mark.parametrize("name", NATIVE)
 def test_references_and_arrays_declared_are_those_used(name: str) -> None:
     step, used, read = NATIVE[name], set(), set()
+    declared: set[tuple[str, str]] = set()
     for case in cases_of(name).values():
         for options in OPTIONS.get(name, ({},)):
             params = step.params(**options)
+            needs = [need for need in step.references if need.needed(params, case.info)]
+            declared |= {(need.reftype, array) for need in needs for array in need.arrays}
             recorders = {
                 kind: replace(reference, arrays=Seen({**reference.arrays, "err": None}))
                 for kind, reference in references_of(step, case).items()
@@ -334,7 +337,7 @@ def test_references_and_arrays_declared_are_those_used(name: str) -> None:
                 assert array.ndim == len(AXES[kind])
             used |= {(kind, n) for kind, r in recorders.items() for n in r.arrays.used}
             read |= arrays.used - tallied.keys()
-    assert used == {(need.reftype, n) for need in step.references for n in need.arrays}
+    assert used == declared
     assert read <= set(step.reads)
 
 

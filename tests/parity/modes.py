@@ -85,6 +85,8 @@ MODES: Mapping[str, Mode] = {
         ),
         _near("NIRSpec full frame", "NIRSPEC", "NRS1", "NRS_MSASPEC", shape=(1, 4, 2048, 2048), axes=(2, 1),
               readpatt="NRSRAPID"),
+        _near("NIRSpec IRS2", "NIRSPEC", "NRS1", "NRS_MSASPEC", shape=(1, 4, 3200, 2048), axes=(2, 1),
+              readpatt="NRSIRS2RAPID"),
         _near(
             "NIRSpec SUB512", "NIRSPEC", "NRS2", "NRS_BRIGHTOBJ", shape=(3, 5, 32, 512), axes=(-2, -1), noutputs=1,
             start=(897, 1009), subarray="SUB512", readpatt="NRSRAPID", more={"visit.tsovisit": True}, quick=True,

@@ -232,7 +232,7 @@ def write_references(
     """Write references of some types; return the paths by type.
 
     ``dark_readout`` is frames a group, gap and groups; ``dark_ints`` integrations, if it has that axis;
-    ``dark_rate`` its average dark current, a number or an image. With ``irs2`` the superbias has the
+    ``dark_rate`` its average dark current, a number or an image. With ``irs2`` superbias and mask have the
     shape of that readout. ``realistic`` makes flaws as rare as they are in real references.
     """
     from stdatamodels.jwst import datamodels as dm
@@ -262,7 +262,7 @@ def write_references(
         return make
 
     raw = (3200, size[1]) if irs2 else size
-    zeros = np.zeros(size, np.uint32)
+    zeros = np.zeros(raw, np.uint32)
     save("mask", lambda rng: dm.MaskModel(dq=zeros), "DO_NOT_USE", "HOT", "DEAD", "REFERENCE_PIXEL")
     limits = image(dm.SaturationModel, 30000, 62000, [np.nan])
     save("saturation", limits, "NO_SAT_CHECK", "DO_NOT_USE")

@@ -150,7 +150,5 @@ def test_where_nothing_is_to_be_corrected_or_all_is_left_to_the_official_step() 
     small = replace(info, instrument="MIRI", nrows=512)
     assert step.not_applicable({}, params, small) == "MIRI subarrays are not corrected"
     assert step.not_applicable({}, params, replace(info, xstart=1900)) == "the subarray does not fit the detector"
-    assert step.supports(params, replace(info, nrows=3200, ncols=2048)) == "IRS2 readout"
-    assert step.supports(step.params(refpix_algorithm="sirs"), replace(info, subarray="FULL")) == "the algorithm sirs"
     assert step.supports(step.params(refpix_algorithm="sirs"), info) is None
     assert step.supports(params, replace(info, multistripe=True)) == "stripes"

@@ -13,8 +13,9 @@ import numpy as np
 
 from calservice.model.block import Array
 from calservice.model.dqflags import DO_NOT_USE, REFERENCE_PIXEL
+from calservice.steps.stage1._refpix_sirs import row_signals
 
-__all__ = ["BORDER", "FULL", "Edges", "clipped_mean", "frame_signals", "turned", "usable"]
+__all__ = ["BORDER", "FULL", "Edges", "Side", "average", "clipped_mean", "frame_signals", "turned", "usable"]
 
 FULL = 2048
 """Rows and columns of a near-infrared detector."""
@@ -44,6 +45,28 @@ class Edges:
     def astype(self, dtype: type[np.generic]) -> Edges:
         """Return the edges in another type."""
         return Edges(*(edge.astype(dtype) for edge in (self.bottom, self.top, self.left, self.right)))
+
+
+@dataclass(frozen=True)
+class Side:
+    """How side pixels are turned to signals of rows.
+
+    Attributes
+    ----------
+    length : int
+        Rows of the window of the running medians.
+    gain : float
+        Factor of their signal.
+    kernels : ndarray, optional
+        Kernels to convolve with, (side, output, row) float64, instead of the medians.
+    reject : float
+        For these: which pixels are not used, in standard deviations.
+    """
+
+    length: int
+    gain: float
+    kernels: Array | None = None
+    reject: float = 0.0
 
 
 def turned(edges: Edges, fastaxis: int, slowaxis: int) -> Edges:
@@ -96,7 +119,8 @@ def clipped_mean(values: Array, limit: float) -> Number | None:
         kept = fewer
 
 
-def _average(a: Number | None, b: Number | None) -> Number | None:
+def average(a: Number | None, b: Number | None) -> Number | None:
+    """Return the mean of two numbers, or the one that there is."""
     if a is None or b is None:
         return b if a is None else a
     mean: Number = 0.5 * (a + b)
@@ -104,7 +128,7 @@ def _average(a: Number | None, b: Number | None) -> Number | None:
 
 
 def frame_signals(
-    edges: Edges, flags: Edges, *, odd_even: bool, limit: float, side: tuple[int, float] | None
+    edges: Edges, flags: Edges, *, odd_even: bool, limit: float, side: Side | None
 ) -> tuple[Array, Array]:
     """Return the signals that a frame's reference pixels tell, in the orientation of the detector.
 
@@ -118,26 +142,23 @@ def frame_signals(
         Whether even and odd columns are told apart.
     limit : float
         Of the clipped means, in standard deviations.
-    side : tuple of int and float, optional
-        Rows of the window of the running medians, and the factor of their signal; None: the side pixels are
-        not used.
+    side : Side, optional
+        How the side pixels are used; None: not at all.
 
     Returns
     -------
     columns : ndarray
         (FULL,) float64: what is subtracted from each column.
     rows : ndarray
-        (FULL,) float64: what is then subtracted from each row.
+        (FULL,) float64: what is then subtracted from each row, or (output, FULL): from each row of each output.
     """
-    from calservice.steps.stage1._refpix_kernels import running_medians
-
     columns = np.zeros(FULL)
     width = FULL // _OUTPUTS
     for start in range(0, FULL, width):
         steps = [(start, 2), (start + 1, 2)] if odd_even else [(start, 1)]
         parts = [slice(first, start + width, step) for first, step in steps]
         found = [
-            _average(
+            average(
                 clipped_mean(edges.top[:, part][_good(flags.top[:, part])], limit),
                 clipped_mean(edges.bottom[:, part][_good(flags.bottom[:, part])], limit),
             )
@@ -146,21 +167,25 @@ def frame_signals(
         if all(value is not None for value in found):
             for part, value in zip(parts, found, strict=True):
                 columns[part] = value
-    rows = np.zeros(FULL)
-    if side is not None:
-        length, gain = side
-        kind = edges.left.dtype
-        signals = []
-        for values, marks, where in (
-            (edges.left, flags.left, slice(0, BORDER)),
-            (edges.right, flags.right, slice(FULL - BORDER, FULL)),
-        ):
-            corrected = (values - columns[where]).astype(kind)
-            signals.append(running_medians(np.ascontiguousarray(corrected), np.ascontiguousarray(_good(marks)), length))
-        left, right = signals
-        both = np.where(np.isnan(left), right, np.where(np.isnan(right), left, 0.5 * (left + right)))
-        rows = gain * np.where(np.isnan(both), 0.0, both)
-    return columns, rows
+    if side is None:
+        return columns, np.zeros(FULL)
+    left = (edges.left - columns[:BORDER]).astype(edges.left.dtype)
+    right = (edges.right - columns[FULL - BORDER :]).astype(edges.right.dtype)
+    if side.kernels is not None:
+        return columns, row_signals(left.astype(np.float64), right.astype(np.float64), side.kernels, side.reject)
+    return columns, side.gain * _median_signal((left, flags.left), (right, flags.right), length=side.length)
+
+
+def _median_signal(*sides: Any, length: int) -> Array:
+    """Return the mean of the running medians of both sides, each given as values and flags; 0 where there is none."""
+    from calservice.steps.stage1._refpix_kernels import running_medians
+
+    left, right = (
+        running_medians(np.ascontiguousarray(values), np.ascontiguousarray(_good(marks)), length)
+        for values, marks in sides
+    )
+    both = np.where(np.isnan(left), right, np.where(np.isnan(right), left, 0.5 * (left + right)))
+    return np.where(np.isnan(both), 0.0, both)
 
 
 def _good(flags: Array) -> Array:

@@ -7,7 +7,7 @@ import numpy as np
 from calservice.model.block import Array
 from calservice.steps.compiled import compiled
 
-__all__ = ["running_medians", "subtract_drifts", "subtract_drifts_miri"]
+__all__ = ["running_medians", "subtract_drifts", "subtract_drifts_miri", "subtract_drifts_of_outputs"]
 
 
 @compiled
@@ -96,6 +96,33 @@ def subtract_drifts(data: Array, first: Array, second: Array, single: Array, swa
                         if single[i, g]:
                             value = np.float64(np.float32(value))
                         made[x] = np.float32(value - here)
+
+
+@compiled
+def subtract_drifts_of_outputs(
+    data: Array, first: Array, second: Array, outputs: Array, single: Array, swapped: bool, out: Array
+) -> None:
+    """Like `subtract_drifts`, where the second signal differs between outputs.
+
+    Parameters
+    ----------
+    data, first, single, swapped, out
+        As in `subtract_drifts`.
+    second : ndarray
+        (integration, group, output, row or column) float64.
+    outputs : ndarray
+        (column or row,) int64: which output reads what.
+    """
+    nints, ngroups, nrows, ncols = data.shape
+    for i in range(nints):
+        for g in range(ngroups):
+            for y in range(nrows):
+                for x in range(ncols):
+                    fast, slow = (y, x) if swapped else (x, y)
+                    value = np.float64(data[i, g, y, x]) - first[i, g, fast]
+                    if single[i, g]:
+                        value = np.float64(np.float32(value))
+                    out[i, g, y, x] = np.float32(value - second[i, g, outputs[fast], slow])
 
 
 @compiled

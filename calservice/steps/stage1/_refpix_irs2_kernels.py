@@ -1,0 +1,251 @@
+"""Compiled loops of the IRS2 reference pixel correction.
+
+Frames are (row, column) as they lie in the file, outputs side by side along rows. Time series are (SIZE, SLOTS): one
+line for each column of the file, in the order of readout. Arithmetic is rounded to single precision where the official
+step does.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from calservice.model.block import Array
+from calservice.steps.compiled import compiled
+
+__all__ = ["bridge_gaps", "corrected_rows", "fill", "ramp_means", "row_edges", "sampled"]
+
+_STRIP = 128
+"""Columns of a file that are turned to time series at once, so that what is written stays in the cache."""
+
+
+@compiled
+def _read(frame: Array, first: int, second: int, start: int, stop: int, made: Array) -> None:
+    """Read columns of a row, or of what replaces it."""
+    if first < 0:
+        made[:] = np.float32(0)
+    elif first == second:
+        made[:] = frame[first, start:stop]
+    else:
+        made[:] = (frame[first, start:stop] + frame[second, start:stop]) / np.float32(2)
+
+
+@compiled
+def ramp_means(data: Array, first: Array, second: Array, out: Array) -> None:
+    """Average each pixel over the groups.
+
+    Parameters
+    ----------
+    data : ndarray
+        (group, row, column) float32.
+    first, second : ndarray
+        (row,) int64: where rows come from.
+    out : ndarray
+        (row, column) float64; filled.
+    """
+    ngroups, nrows, ncols = data.shape
+    row = np.empty(ncols, np.float32)
+    for y in range(nrows):
+        out[y] = 0.0
+        for g in range(ngroups):
+            _read(data[g], first[y], second[y], 0, ncols, row)
+            for x in range(ncols):
+                out[y, x] += np.float64(row[x])
+        for x in range(ncols):
+            out[y, x] /= np.float64(ngroups)
+
+
+@compiled
+def row_edges(
+    data: Array, mean: Array, first: Array, second: Array, rows: Array, slots: Array, columns: Array, out: Array
+) -> None:
+    """Take the first and last lines of the time series of all outputs and groups.
+
+    Parameters
+    ----------
+    data : ndarray
+        (group, row, column) float32.
+    mean : ndarray
+        (row, column) float64, which is subtracted.
+    first, second : ndarray
+        (row,) int64: where rows come from.
+    rows : ndarray
+        (output, sample) int64.
+    slots : ndarray
+        (sample,) int64.
+    columns : ndarray
+        (line,) int64: columns of the file.
+    out : ndarray
+        (output, group, line, slot) float32, zero; filled where there are samples.
+    """
+    value = np.empty(1, np.float32)
+    for output in range(rows.shape[0]):
+        for g in range(data.shape[0]):
+            for s in range(slots.size):
+                row = rows[output, s]
+                for n in range(columns.size):
+                    x = columns[n]
+                    _read(data[g], first[row], second[row], x, x + 1, value)
+                    out[output, g, n, slots[s]] = np.float32(np.float64(value[0]) - mean[row, x])
+
+
+@compiled
+def _centred(value: np.float32, mean: float, time: np.float32, start: np.float32, slope: np.float32) -> np.float32:
+    """Subtract the mean of the ramp, and the line of the frame from what is then not zero."""
+    made = np.float32(np.float64(value) - mean)
+    return made if made == 0 else np.float32(made - np.float32(start + np.float32(time * slope)))
+
+
+@compiled
+def sampled(
+    frame: Array,
+    mean: Array,
+    first: Array,
+    second: Array,
+    rows: Array,
+    taken: Array,
+    placed: Array,
+    backwards: bool,
+    line: Array,
+    out: Array,
+) -> None:
+    """Make the time series of an output.
+
+    Parameters
+    ----------
+    frame : ndarray
+        (row, column) float32.
+    mean : ndarray
+        (row, column) float64, which is subtracted.
+    first, second : ndarray
+        (row,) int64: where rows come from.
+    rows : ndarray
+        (n,) int64: rows to take.
+    taken, placed : ndarray
+        (n,) int64: the slots at which they were read, and those that they go to.
+    backwards : bool
+        Whether columns run against time.
+    line : ndarray
+        (2,) float32: value in the middle of the frame, and slope a sample, of the line to subtract.
+    out : ndarray
+        (SIZE, SLOTS) float32; filled at the given slots, zero elsewhere.
+    """
+    size, nslots = out.shape
+    middle = np.float32((size * nslots - 1) / 2)
+    values = np.empty(_STRIP, np.float32)
+    for start in range(0, size, _STRIP):
+        out[start : start + _STRIP] = np.float32(0)
+        left = size - _STRIP - start if backwards else start
+        for n in range(rows.size):
+            row = rows[n]
+            _read(frame, first[row], second[row], left, left + _STRIP, values)
+            for x in range(_STRIP):
+                y = size - 1 - (left + x) if backwards else left + x
+                time = np.float32(np.float32(y * nslots + taken[n]) - middle)
+                out[y, placed[n]] = _centred(values[x], mean[row, left + x], time, line[0], line[1])
+
+
+@compiled
+def bridge_gaps(series: Array, weights: Array, out: Array) -> None:
+    """Replace zeros by weighted means of what is not zero around them; the ends of the series are joined.
+
+    Parameters
+    ----------
+    series : ndarray
+        (n,) float32.
+    weights : ndarray
+        (2 m + 1,) float32, of the neighbours.
+    out : ndarray
+        (n,) float32; filled.
+    """
+    length = series.size
+    half = weights.size // 2
+    for at in range(length):
+        out[at] = series[at]
+        if series[at] != 0:
+            continue
+        total, weight = 0.0, 0.0
+        for n in range(-half, half + 1):
+            place = at - n
+            if place < 0:
+                place += length
+            elif place >= length:
+                place -= length
+            value = series[place]
+            total += np.float64(value) * np.float64(weights[half + n])
+            if value != 0:
+                weight += np.float64(weights[half + n])
+        if np.float32(weight) != 0:
+            out[at] = np.float32(total) / np.float32(weight)
+
+
+@compiled
+def fill(given: Array, slots: Array, out: Array) -> None:
+    """Copy some slots of a time series.
+
+    Parameters
+    ----------
+    given : ndarray
+        (SIZE, SLOTS) float32.
+    slots : ndarray
+        (n,) int64.
+    out : ndarray
+        (SIZE, SLOTS) float32; overwritten at these.
+    """
+    for y in range(given.shape[0]):
+        for t in slots:
+            out[y, t] = given[y, t]
+
+
+@compiled
+def corrected_rows(
+    frame: Array,
+    mean: Array,
+    first: Array,
+    second: Array,
+    rows: Array,
+    slots: Array,
+    plain: Array,
+    targets: Array,
+    backwards: bool,
+    line: Array,
+    drift: Array,
+    scale: np.float32,
+    out: Array,
+) -> None:
+    """Subtract the drift of an output from its samples.
+
+    Parameters
+    ----------
+    frame, mean, first, second
+        As in `sampled`.
+    rows, slots : ndarray
+        (n,) int64: the samples, and when they were read.
+    plain : ndarray
+        (n,) bool: whether the mean of the ramp is added again.
+    targets : ndarray
+        (n,) int64: rows of the result.
+    backwards : bool
+        Whether columns run against time.
+    line : ndarray
+        (2,) float32: of the line to subtract.
+    drift : ndarray
+        (SIZE, SLOTS) float32.
+    scale : float32
+        Its factor.
+    out : ndarray
+        (row, column) float32; filled at the given rows.
+    """
+    size, nslots = drift.shape
+    middle = np.float32((size * nslots - 1) / 2)
+    values = np.empty(_STRIP, np.float32)
+    for start in range(0, size, _STRIP):
+        for n in range(rows.size):
+            row = rows[n]
+            _read(frame, first[row], second[row], start, start + _STRIP, values)
+            for x in range(_STRIP):
+                y = size - 1 - (start + x) if backwards else start + x
+                time = np.float32(np.float32(y * nslots + slots[n]) - middle)
+                base = mean[row, start + x]
+                value = _centred(values[x], base, time, line[0], line[1])
+                value = np.float32(value - np.float32(drift[y, slots[n]] * scale))
+                out[targets[n], start + x] = np.float32(np.float64(value) + base) if plain[n] else value

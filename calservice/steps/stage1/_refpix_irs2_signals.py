@@ -1,0 +1,160 @@
+"""Signals in time and frequency: how IRS2 reference pixels are turned to the drift of an output."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+
+from calservice.model.block import Array
+from calservice.steps.stage1._refpix_drifts import BORDER
+from calservice.steps.stage1._refpix_irs2_layout import LENGTH, NORMAL, REFERENCE, SIZE, SLOTS, Layout
+
+__all__ = ["Buffers", "drift", "filled", "frame_lines"]
+
+_ENDS = np.concatenate([np.arange(BORDER), np.arange(SIZE - BORDER, SIZE)])
+_CHUNK = 1 << 14
+"""Frequencies that are worked on at once, while they are in the cache."""
+_ITERATIONS = 3
+_NEIGHBOURS = 15
+"""Samples on each side that gaps are first filled from."""
+_PERIOD = NORMAL + REFERENCE + 2
+_ROLL_OFF = 110_000 // _PERIOD
+"""Width of the edge of the filter, in frequencies."""
+
+
+def frame_lines(frames: Array, mean: Array, source: tuple[Array, Array], where: Layout) -> Array:
+    """Fit a line through the first and last rows of each output's frames.
+
+    Parameters
+    ----------
+    frames : ndarray
+        (group, row, column) float32.
+    mean : ndarray
+        (row, column) float64: is subtracted first.
+    source : tuple of ndarray
+        (row,) int64: where rows come from.
+    where : Layout
+        Of the detector.
+
+    Returns
+    -------
+    ndarray
+        (output, group, 2) float32: value in the middle of the frame, and slope a sample.
+    """
+    from calservice.steps.stage1 import _refpix_irs2_kernels as kernels
+
+    outputs, ngroups = len(where.rows), len(frames)
+    columns = SIZE - 1 - _ENDS if where.backwards else _ENDS
+    edges = np.zeros((outputs, ngroups, _ENDS.size, SLOTS), np.float32)
+    kernels.row_edges(frames, mean, *source, where.rows, where.slots, columns, edges)
+    times = ((_ENDS[:, None] * SLOTS + np.arange(SLOTS)) - (LENGTH - 1) / 2).astype(np.float32)
+    made = np.zeros((outputs, ngroups, 2), np.float32)
+    for output in range(outputs):
+        for g in range(ngroups):
+            values = edges[output, g]
+            seen = values != 0
+            if seen.any():
+                made[output, g] = _line(times[seen], values[seen])
+    return made
+
+
+def _line(times: Array, values: Array) -> tuple[np.floating, np.floating]:
+    """Return value at time 0 and slope of the line through points, in their precision."""
+    number = float(times.size)
+    time, value = times.mean(), values.mean()
+    products, squares = (times * values).sum(), (times**2).sum()
+    slope = (products - number * time * value) / (squares - number * time**2)
+    return value - slope * time, slope
+
+
+@cache
+def _weights() -> Array:
+    """Weights of neighbours: half a sine."""
+    step = np.arange(1, 2 * _NEIGHBOURS + 2, dtype=np.float32) / (2.0 * _NEIGHBOURS + 2)
+    made: Array = np.sin(step * np.pi)
+    return made
+
+
+@cache
+def _band() -> Array:
+    """Return what passes of each frequency, (LENGTH // 2 + 1,): the lowest and the highest, with a cosine as edge."""
+    passed = SLOTS // _PERIOD * SIZE // 2 - _ROLL_OFF // 2
+    edge = (np.cos(np.arange(_ROLL_OFF) * np.pi / _ROLL_OFF) + 1) / 2
+    made = np.zeros(LENGTH // 2 + 1)
+    made[:passed] = 1
+    made[passed : passed + _ROLL_OFF] = edge
+    made[LENGTH // 2 - passed - _ROLL_OFF : LENGTH // 2 - passed] = edge[::-1]
+    made[LENGTH // 2 - passed :] = 1
+    return made
+
+
+class Buffers:
+    """Memory for the spectra of one time series after the other.
+
+    Attributes
+    ----------
+    own, common, scratch : ndarray
+        (LENGTH, 2) float32: real and imaginary parts.
+    """
+
+    def __init__(self) -> None:
+        self.own, self.common, self.scratch = (np.empty((LENGTH, 2), np.float32) for _ in range(3))
+
+
+def filled(series: Array, where: Layout, buffers: Buffers) -> Array:
+    """Fill what is missing in the time series of the reference output.
+
+    Parameters
+    ----------
+    series : ndarray
+        (SIZE, SLOTS) float32, zero where nothing was read.
+    where : Layout
+        Of the detector.
+    buffers : Buffers
+        Overwritten.
+
+    Returns
+    -------
+    ndarray
+        Of the same shape. Zeros are bridged from their neighbours; then all that is no normal sample is taken from the
+        series itself without its middle frequencies, three times over.
+    """
+    from calservice.steps.stage1 import _refpix_irs2_fft as fft
+    from calservice.steps.stage1 import _refpix_irs2_kernels as kernels
+
+    made = np.empty_like(series)
+    kernels.bridge_gaps(series.reshape(-1), _weights(), made.reshape(-1))
+    gaps = np.ones(SLOTS, np.bool_)
+    gaps[where.slots[~where.reference]] = False
+    passed = np.empty_like(series)
+    for _ in range(_ITERATIONS):
+        fft.band_spectrum(made.reshape(-1), _band(), buffers.own)
+        fft.real_inverse(buffers.own, buffers.scratch, passed.reshape(-1))
+        kernels.fill(passed, np.flatnonzero(gaps), made)
+    return made
+
+
+def drift(series: Array, alpha: Array, beta: Array, buffers: Buffers, out: Array) -> None:
+    """Make the drift of an output.
+
+    Parameters
+    ----------
+    series : ndarray
+        (SIZE, SLOTS) float32: its reference pixels.
+    alpha, beta : ndarray
+        (LENGTH,) complex64: what of the reference output, and of the pixels, the drift contains.
+    buffers : Buffers
+        Of which ``common`` holds the spectrum of the reference output; the others are overwritten.
+    out : ndarray
+        (SIZE, SLOTS) float32: the drift, divided by LENGTH; filled.
+    """
+    from calservice.steps.stage1 import _refpix_irs2_fft as fft
+
+    fft.spectrum(series.reshape(-1), buffers.own)
+    own, common = (parts.view(np.complex64).reshape(-1) for parts in (buffers.own, buffers.common))
+    for start in range(0, LENGTH, _CHUNK):
+        part = slice(start, start + _CHUNK)
+        own[part] *= beta[part]
+        own[part] += alpha[part] * common[part]
+    fft.real_inverse(buffers.own, buffers.scratch, out.reshape(-1))

@@ -1,0 +1,289 @@
+"""The reference pixels of all blocks of an exposure, and what they tell: the tally of ``refpix``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from calservice.model.block import Array, Block, Window
+from calservice.model.dqflags import DO_NOT_USE, REFERENCE_PIXEL
+from calservice.model.step import ExposureInfo, References
+from calservice.steps.stage1._refpix_drifts import (
+    BORDER,
+    FULL,
+    Edges,
+    Side,
+    clipped_mean,
+    frame_signals,
+    turned,
+    usable,
+)
+
+__all__ = ["MIRI_SHAPE", "is_irs2", "places", "signals_of", "single_output", "take_reference_pixels", "together"]
+
+MIRI_SHAPE = (1024, 1032)
+"""Rows and columns of a MIRI detector."""
+_EDGELESS = ("SUB512", "SUB512S", "SUB32")
+"""NIRSpec subarrays that reach no border; their first and last columns serve as reference pixels."""
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Reference pixels in one block: values by integration and group, and their places on the detector, from 0."""
+
+    window: Window
+    rows: Array
+    columns: Array
+    flags: Array
+    values: Array
+    zero: Array | None
+
+
+@dataclass(frozen=True)
+class _Found:
+    """The reference pixels of some blocks, and what is needed to make something of them."""
+
+    params: Any
+    info: ExposureInfo
+    pieces: tuple[_Piece, ...] = field(default=())
+    kernels: Array | None = None
+    """What side pixels are convolved with, if they are."""
+
+
+def is_irs2(info: ExposureInfo) -> bool:
+    """Whether frames are those of NIRSpec's IRS2 readout, with interleaved reference pixels."""
+    return info.instrument != "MIRI" and max(info.nrows, info.ncols) > FULL
+
+
+def single_output(info: ExposureInfo) -> bool:
+    """Whether a subarray is read through one output of a near-infrared detector."""
+    return (info.nrows < FULL or info.ncols < FULL) and info.noutputs != 4
+
+
+def take_reference_pixels(block: Block, references: References, params: Any, info: ExposureInfo) -> _Found:
+    """Take the reference pixels out of a block. Those of IRS2 frames are left to the kernel."""
+    if is_irs2(info):
+        return _Found(params, info)
+    flags = block["pixeldq"]
+    window = block.window
+    rows = np.arange(*window.row) + info.ystart - 1
+    columns = np.arange(*window.column) + info.xstart - 1
+    height, width = MIRI_SHAPE if info.instrument == "MIRI" else (FULL, FULL)
+    if info.instrument != "MIRI" and single_output(info):
+        wanted = usable(flags)
+        if info.subarray in _EDGELESS:
+            first, last = info.xstart - 1, info.xstart - 1 + info.ncols
+            edge = (columns < first + BORDER) | (columns >= last - BORDER)
+            wanted = wanted | (edge[None, :] & ((flags & DO_NOT_USE) == 0))
+    else:
+        side = (columns < BORDER) | (columns >= width - BORDER)
+        ends = (rows < BORDER) | (rows >= height - BORDER)
+        wanted = side[None, :] | (ends[:, None] & (info.instrument != "MIRI"))
+    y, x = np.nonzero(wanted)
+    values = np.array(block["data"][:, :, y, x], np.float32)
+    zero = np.array(block["zeroframe"][:, y, x], np.float32) if "zeroframe" in block else None
+    kernels = references["sirskernel"]["kernels"] if "sirskernel" in references else None
+    return _Found(params, info, (_Piece(window, rows[y], columns[x], flags[y, x], values, zero),), kernels)
+
+
+def places(params: Any, info: ExposureInfo) -> Sequence[Window]:
+    """Return windows with all reference pixels: the borders of the detector, or anywhere where flags alone tell."""
+    whole = Window.whole((info.nints, info.ngroups, info.nrows, info.ncols))
+    if info.instrument != "MIRI" and single_output(info):
+        return (whole,)
+    height, width = MIRI_SHAPE if info.instrument == "MIRI" else (FULL, FULL)
+    rows = _within(info.ystart - 1, info.nrows, ((0, BORDER), (BORDER, height - BORDER), (height - BORDER, height)))
+    columns = _within(info.xstart - 1, info.ncols, ((0, BORDER), (width - BORDER, width)))
+    ends = (rows[0], rows[2]) if info.instrument != "MIRI" else ()
+    sides = [replace(whole, row=y, column=x) for y in rows if y not in ends for x in columns]
+    found = [w for w in (*(replace(whole, row=y) for y in ends), *sides) if 0 not in w.shape]
+    return found or [replace(whole, row=(0, 1))]
+
+
+def _within(start: int, length: int, ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return ranges of the detector as ranges of an exposure that begins at ``start``."""
+
+    def inside(place: int) -> int:
+        return min(max(place - start, 0), length)
+
+    return [(inside(first), inside(stop)) for first, stop in ranges]
+
+
+def together(parts: Sequence[_Found]) -> _Found:
+    """Put reference pixels of blocks together."""
+    pieces = tuple(piece for part in parts for piece in part.pieces)
+    return _Found(parts[0].params, parts[0].info, pieces, parts[0].kernels)
+
+
+def signals_of(found: _Found) -> Mapping[str, Array]:
+    """Return the signals that the reference pixels tell, for the kernel."""
+    if is_irs2(found.info):
+        return {}
+    if found.info.instrument == "MIRI":
+        return {"refpix_signals": _miri_signals(found)}
+    if single_output(found.info):
+        return _single_signals(found)
+    return _full_signals(found)
+
+
+def _borders(found: _Found, what: str, height: int, width: int) -> Edges:
+    """Put flags, values or zero frames of all pieces on the borders of the detector.
+
+    What is not there - a subarray does not reach every border - is zero and may not be used.
+    """
+    info = found.info
+    lead = {"flags": (), "values": (info.nints, info.ngroups), "zero": (info.nints, 1)}[what]
+    kind, start = (np.uint32, DO_NOT_USE | REFERENCE_PIXEL) if what == "flags" else (np.float32, 0)
+    made = Edges(*(np.full((*lead, *s), start, kind) for s in ((BORDER, width),) * 2 + ((height, BORDER),) * 2))
+    for piece in found.pieces:
+        ints, groups = slice(*piece.window.integration), slice(*piece.window.group)
+        given = getattr(piece, what)
+        if what == "zero":
+            given, groups = given[:, None], slice(0, 1)
+        for edge, rows, columns in (
+            (made.bottom, piece.rows, piece.columns),
+            (made.top, piece.rows - (height - BORDER), piece.columns),
+            (made.left, piece.rows, piece.columns),
+            (made.right, piece.rows, piece.columns - (width - BORDER)),
+        ):
+            inside = (rows >= 0) & (rows < edge.shape[-2]) & (columns >= 0) & (columns < edge.shape[-1])
+            target = edge if what == "flags" else edge[ints, groups]
+            target[..., rows[inside], columns[inside]] = given[..., inside]
+    return made
+
+
+def _frame(edges: Edges, *place: int) -> Edges:
+    return Edges(edges.bottom[place], edges.top[place], edges.left[place], edges.right[place])
+
+
+def _full_signals(found: _Found) -> dict[str, Array]:
+    """Signals of detectors that are read through four outputs.
+
+    The official step computes the first frame in single precision and, once side pixels were subtracted, all further
+    ones in double precision; so does this.
+    """
+    params, info = found.params, found.info
+    flags = turned(_borders(found, "flags", FULL, FULL), info.fastaxis, info.slowaxis)
+    side = Side(params.side_smoothing_length, params.side_gain, found.kernels, params.sigreject)
+    outputs = () if found.kernels is None else found.kernels.shape[1:2]
+    made: dict[str, Array] = {}
+    fresh = True
+    for what, prefix in (("values", ""), ("zero", "zero_")):
+        if what == "zero" and not any(piece.zero is not None for piece in found.pieces):
+            continue
+        borders = _borders(found, what, FULL, FULL)
+        nints, ngroups = borders.left.shape[:2]
+        columns, rows = np.zeros((nints, ngroups, FULL)), np.zeros((nints, ngroups, *outputs, FULL))
+        single = np.zeros((nints, ngroups), np.bool_)
+        for i in range(nints):
+            for g in range(ngroups):
+                single[i, g] = fresh or not params.use_side_ref_pixels
+                edges = turned(_frame(borders, i, g), info.fastaxis, info.slowaxis)
+                edges = edges if single[i, g] else edges.astype(np.float64)
+                columns[i, g], rows[i, g] = frame_signals(
+                    edges,
+                    flags,
+                    odd_even=params.odd_even_columns,
+                    limit=params.siglimit,
+                    side=side if params.use_side_ref_pixels else None,
+                )
+                fresh = False
+        made |= _placed(info, prefix, columns, rows, single)
+    return made
+
+
+def _single_signals(found: _Found) -> dict[str, Array]:
+    """Signals of subarrays that are read through one output: one for even and one for odd columns."""
+    params, info = found.params, found.info
+    made: dict[str, Array] = {}
+    places = [_on_detector(pieces[0], info) for pieces in _by_place(found)]
+    rows, columns = (np.concatenate([place[n] for place in places]) for n in (0, 1))
+    order = np.lexsort((columns, rows))
+    for what, prefix in (("values", ""), ("zero", "zero_")):
+        if what == "zero" and not any(piece.zero is not None for piece in found.pieces):
+            continue
+        values = _listed(found, what)[:, :, order]
+        nints, ngroups = values.shape[:2]
+        signals = np.zeros((nints, ngroups, FULL))
+        parts = [slice(0, None, 2), slice(1, None, 2)] if params.odd_even_columns else [slice(None)]
+        for n, part in enumerate(parts):
+            mine = columns[order] % len(parts) == n
+            for i in range(nints):
+                for g in range(ngroups):
+                    signals[i, g, part] = clipped_mean(values[i, g, mine], params.siglimit) or 0.0
+        single = np.ones((nints, ngroups), np.bool_)
+        made |= _placed(info, prefix, signals, np.zeros_like(signals), single)
+    return made
+
+
+def _listed(found: _Found, what: str) -> Array:
+    """Return values of reference pixels by integration and group, those of all blocks one after the other."""
+    info = found.info
+    ngroups = info.ngroups if what == "values" else 1
+    lists = []
+    for pieces in _by_place(found):
+        part = np.zeros((info.nints, ngroups, pieces[0].rows.size), np.float32)
+        for piece in pieces:
+            ints = slice(*piece.window.integration)
+            if what == "zero":
+                assert piece.zero is not None
+                part[ints, 0] = piece.zero
+            else:
+                part[ints, slice(*piece.window.group)] = piece.values
+        lists.append(part)
+    return np.concatenate(lists, axis=2)
+
+
+def _by_place(found: _Found) -> list[list[_Piece]]:
+    """Return the pieces of each part of the frame, of which blocks hold different integrations and groups."""
+    made: dict[tuple[int, int], list[_Piece]] = {}
+    for piece in found.pieces:
+        made.setdefault((piece.window.row[0], piece.window.column[0]), []).append(piece)
+    return list(made.values())
+
+
+def _on_detector(piece: _Piece, info: ExposureInfo) -> tuple[Array, Array]:
+    """Return rows and columns of pixels as the detector is oriented."""
+    down, across = (info.slowaxis, info.fastaxis) if abs(info.fastaxis) == 1 else (info.fastaxis, info.slowaxis)
+    rows = FULL - 1 - piece.rows if down < 0 else piece.rows
+    columns = FULL - 1 - piece.columns if across < 0 else piece.columns
+    return (rows, columns) if abs(info.fastaxis) == 1 else (columns, rows)
+
+
+def _placed(info: ExposureInfo, prefix: str, columns: Array, rows: Array, single: Array) -> dict[str, Array]:
+    """Turn signals of columns and rows of the detector to the exposure's axes, and cut them to it."""
+    columns = columns[..., ::-1] if info.fastaxis < 0 else columns
+    rows = rows[..., ::-1] if info.slowaxis < 0 else rows
+    x = slice(info.xstart - 1, info.xstart - 1 + info.ncols)
+    y = slice(info.ystart - 1, info.ystart - 1 + info.nrows)
+    first, second = (x, y) if abs(info.fastaxis) == 1 else (y, x)
+    found = {"first": columns[..., first], "second": rows[..., second], "single": single}
+    return {f"refpix_{prefix}{name}": np.ascontiguousarray(array) for name, array in found.items()}
+
+
+def _miri_signals(found: _Found) -> Array:
+    """Signals of the four outputs of MIRI by integration, group, parity of the row and output.
+
+    Once an output has no usable reference pixel, nothing is subtracted any more.
+    """
+    params, info = found.params, found.info
+    flags, values = _borders(found, "flags", *MIRI_SHAPE), _borders(found, "values", *MIRI_SHAPE)
+    sides = (values.left, flags.left), (values.right, flags.right)
+    made = np.zeros((info.nints, info.ngroups, 2, BORDER))
+    parts = [slice(0, None, 2), slice(1, None, 2)] if params.odd_even_rows else [slice(None)]
+    for i in range(info.nints):
+        for g in range(1, info.ngroups):
+            for output in range(BORDER):
+                for n, part in enumerate(parts):
+                    means = []
+                    for edge, marks in sides:
+                        drift = edge[i, g, part, output] - edge[i, 0, part, output]
+                        means.append(clipped_mean(drift[(marks[part, output] & DO_NOT_USE) == 0], params.siglimit))
+                    if means[0] is None or means[1] is None:
+                        made[i, g] = 0
+                        return made
+                    made[i, g, n if len(parts) == 2 else slice(None), output] = 0.5 * (means[0] + means[1])
+    return made

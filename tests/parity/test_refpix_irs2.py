@@ -1,0 +1,122 @@
+"""The native correction of IRS2 frames against the official one: what is bad, what replaces it, and all the rest."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import calservice.steps
+from calservice.model.dqflags import PIXEL_FLAGS
+from calservice.references.load import load_reference
+from calservice.run.blocks import BoundStep, run_fused
+from calservice.run.models import exposure_info, source_arrays
+from calservice.steps.registry import NATIVE
+from calservice.steps.stage1._refpix_irs2_bad import find_bad, sources
+from calservice.steps.stage1._refpix_irs2_layout import layout
+from calservice.steps.stage1.saturation import irs2_science_rows
+from tests.parity.irs2 import NAMED, exposure, write_reference
+from tests.parity.synthetic import same
+
+pytestmark = pytest.mark.official
+
+STEP = NATIVE["refpix"]
+ARRAYS = ("data", "pixeldq", "groupdq")
+MEANS = {"irs2_mean_subtraction": True}
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_reference(tmp_path_factory.mktemp("references") / "refpix.fits")
+
+
+def where_kept(detector: str, rows: int) -> Any:
+    return slice(None) if rows == 3200 else irs2_science_rows(3200, detector)
+
+
+@pytest.mark.parametrize("detector", ["NRS1", "NRS2"])
+@pytest.mark.parametrize("limit", [3.0, 1.5])
+def test_bad_reference_pixels(detector: str, limit: float) -> None:
+    """On few columns, so that there can be many cases: the same rows are bad, and become the same."""
+    from jwst.refpix import irs2_subtract_reference as official
+
+    for seed in range(3):
+        model = exposure(detector, (2, 3), ncols=24, seed=seed)
+        raw, flags = np.array(model.data), np.array(model.pixeldq)
+        bad = find_bad(raw, flags, limit)
+        official.flag_bad_refpix(model, n_sigma=limit, flag_only=True)
+        theirs = (model.pixeldq & PIXEL_FLAGS["BAD_REF_PIXEL"] != 0).all(axis=1)
+        assert np.array_equal(bad, theirs)
+        assert np.count_nonzero(bad) > np.count_nonzero((flags & PIXEL_FLAGS["BAD_REF_PIXEL"]).any(axis=1)) + 3
+        official.flag_bad_refpix(model, replace_only=True)
+        where = layout(detector)
+        turn = -1 if where.backwards else 1
+        columns = np.array(list(NAMED), [("output", "u2"), ("odd_even", "u2"), ("mask", "u4")])
+        turned = np.swapaxes(model.data, 2, 3)[:, :, ::turn, ::turn]
+        is_reference = np.tile(where.reference, 5)
+        named = (columns[name] for name in columns.dtype.names)
+        official.clobber_ref(turned, *named, bad[::turn].copy(), is_reference)
+        found = sources(bad, columns, where.backwards)
+        ours = (raw[:, :, found.first] + raw[:, :, found.second]) / np.float32(2)
+        ours[:, :, found.first < 0] = 0
+        assert (found.first < 0).any()
+        assert np.array_equal(ours, model.data)
+
+
+@pytest.mark.parametrize(
+    ("detector", "shape", "table", "parameters"),
+    [
+        ("NRS1", (2, 2), True, {}),
+        ("NRS2", (1, 2), True, {"irs2_mean_subtraction": True, "ovr_corr_mitigation_ftr": 2.0}),
+        ("NRS2", (1, 2), False, {"preserve_irs2_refpix": True, **MEANS, "odd_even_columns": False, "siglimit": 2.0}),
+    ],
+    ids=["default", "means", "preserved"],
+)
+def test_parity(
+    detector: str, shape: tuple[int, int], table: bool, parameters: dict[str, Any], reference: Path, tmp_path: Path
+) -> None:
+    """Equal bit for bit, a rare last digit apart; the class is taken where there are parameters."""
+    from jwst.refpix import RefPixStep
+
+    path = reference if table else write_reference(tmp_path / "refpix.fits", table=())
+    model = exposure(detector, shape)
+    info, params = exposure_info(model), STEP.params(**parameters)
+    assert STEP.supports(params, info) is None
+    source = {name: np.array(array) for name, array in source_arrays(model, [STEP]).items()}
+    if parameters:
+        step = calservice.steps.RefPixStep(override_refpix=str(path), **parameters)
+        made = step.process(model.copy())
+        assert made.meta.cal_step.refpix == "COMPLETE"
+        ours = {name: getattr(made, name) for name in ARRAYS}
+    else:
+        for array in source.values():
+            array.flags.writeable = False
+        bound = BoundStep(STEP, params, {"refpix": load_reference(path, STEP.references[0])})
+        ours = run_fused([bound], source, info)
+    theirs = RefPixStep(override_refpix=str(path), **parameters).process(model)
+    assert theirs.meta.cal_step.refpix == "COMPLETE"
+    rows = 3200 if params.preserve_irs2_refpix else 2048
+    assert ours["data"].shape == (*shape, rows, 2048)
+    for name in ARRAYS:
+        assert ours[name].dtype == getattr(theirs, name).dtype
+        same(ours[name], getattr(theirs, name), name)
+        assert np.mean(ours[name] == getattr(theirs, name)) > 0.999
+    assert np.ptp(ours["data"] - source["data"][:, :, where_kept(detector, rows)]) > 10
+
+
+def test_what_is_skipped_or_left_to_the_official_step(tmp_path: Path) -> None:
+    info = replace(exposure_info(exposure("NRS1", (1, 1), ncols=8)), ncols=2048)
+    params = STEP.params()
+    assert STEP.supports(params, info) is None
+    assert STEP.not_applicable({}, params, info) == "No REFPIX reference file found"
+    short = load_reference(write_reference(tmp_path / "short.fits", length=8), STEP.references[0])
+    assert STEP.not_applicable({"refpix": short}, params, info) == "the refpix reference is not one of IRS2 frames"
+    for other in ({"detector": "NRCA1"}, {"nrows": 4000}, {"ncols": 1024}):
+        assert "other than 3200 x 2048" in str(STEP.supports(params, replace(info, **other)))
+    assert "NRSN32R8" in str(STEP.supports(params, replace(info, readpatt="NRSN32R8")))
+    turned = replace(info, fastaxis=1, slowaxis=2)
+    assert STEP.supports(params, turned) is None
+    assert STEP.supports(STEP.params(irs2_mean_subtraction=True), turned) == "unknown axes of the detector"
