@@ -156,6 +156,9 @@ class ReferenceNeed:
     averaged : str
         Word in the exposure types for which the mean of a reference serves that does not cover the
         exposure.
+    of : str
+        Alias of another step that this one runs for itself, whose reference it is. It is selected for that step,
+        without overrides, and not recorded.
     """
 
     reftype: str
@@ -166,6 +169,7 @@ class ReferenceNeed:
     axes: int = 2
     needed: Callable[[Any, ExposureInfo], bool] = _required
     averaged: str = ""
+    of: str = ""
 
 
 def _no_verdict(result: Mapping[str, Array], params: Any, info: ExposureInfo) -> str | None:
@@ -269,6 +273,8 @@ class Step:
     not_applicable : callable
         ``not_applicable(references, params, info)`` gives the reason why the step is to be skipped for this
         exposure, or None. Sees whole references.
+    otherwise : str
+        What ``meta.cal_step`` says where ``not_applicable`` gave a reason.
     skipped_arrays : callable
         ``skipped_arrays(references, params, info)`` gives the arrays that the step sets even where
         ``not_applicable`` gave a reason.
@@ -283,7 +289,7 @@ class Step:
         for all blocks: a part of this step that needs another reach. It gets the same parameters and references.
     account : callable
         ``account(made, params, info)`` gives metadata, by datamodel path, from what the kernel made of the whole
-        exposure, `ACCOUNTS` included.
+        exposure, `ACCOUNTS` included. That of ``meta.cal_step`` stands instead of COMPLETE.
     prepare : callable
         ``prepare(references, params, info)`` gives the references as the kernel is to see them; called
         once an exposure with whole references, for what must not depend on how blocks are cut.
@@ -310,6 +316,7 @@ class Step:
     exact_reach: Callable[[References, Any, ExposureInfo], Reach] | None = None
     tally: Tally | None = None
     not_applicable: Callable[[References, Any, ExposureInfo], str | None] = _never
+    otherwise: str = "SKIPPED"
     skipped_arrays: Callable[[References, Any, ExposureInfo], Mapping[str, Array]] = _nothing
     supports: Callable[[Any, ExposureInfo], str | None] = _supported
     metadata: Callable[[References, Any, ExposureInfo], Mapping[str, Any]] = _nothing
@@ -320,3 +327,8 @@ class Step:
     cal_step: str = ""
     official: str = ""
     deprecated: str = ""
+
+    @property
+    def reference_types(self) -> tuple[str, ...]:
+        """The reference types that are its own, of which users may name files."""
+        return tuple(need.reftype for need in self.references if not need.of)
