@@ -44,6 +44,10 @@ OPTIONS: Mapping[str, Sequence[Mapping[str, Any]]] = {
         {"minimum_sigclip_groups": 13, "only_use_ints": False, "rejection_threshold": 1.5},
     ),
     "charge_migration": ({}, {"signal_threshold": 12000.0}),
+    "clean_flicker_noise": (
+        {"apply_flat_field": True},
+        {"apply_flat_field": True, "single_mask": False, "background_method": "model"},
+    ),
 }
 
 
@@ -82,6 +86,7 @@ def references_of(step: Step, case: Case, seed: int = 0) -> dict[str, Reference]
         "reset": {"data": some(rng, rng.normal(3, 1, (2, 4, *image)), np.nan), "dq": flags},
         "rscd": {"rscd_group_skip_table": np.array([("ANY", "ANY", 1, 2)], RSCD_COLUMNS)},
         "gain": {"data": some(rng, rng.uniform(1, 2, image), np.nan)},
+        "flat": {"data": some(rng, rng.uniform(0.9, 1.1, image), np.nan)},
         "readnoise": {"data": some(rng, rng.uniform(5, 20, image), np.nan)},
     }
     meta = {

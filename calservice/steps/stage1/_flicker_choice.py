@@ -14,8 +14,7 @@ import numpy as np
 from calservice.model.block import Array
 from calservice.model.step import ExposureInfo
 from calservice.steps.stage1._flicker_background import smooth_background
-from calservice.steps.stage1._flicker_clean import FULL, median_lines
-from calservice.steps.stage1._flicker_kernels import clean_lines, flat_of
+from calservice.steps.stage1._flicker_clean import FULL, Cleaning, without_stripes
 from calservice.steps.stage1._flicker_mask import clip
 
 __all__ = ["choose"]
@@ -87,10 +86,9 @@ def _quickly_cleaned(image: Array, down: bool) -> tuple[Array, Array]:
     image[lost] = 0
     good &= ~lost
     clip(image, good, 3.0, 3.0, lower_half=True)
-    level = np.full((1, 1), np.nanmedian(image[good]), np.float32)
+    level = np.nanmedian(image[good])
     clip(image - level, good, _BELOW, _ABOVE, lower_half=True)
-    stripes = median_lines(image, good, (-np.inf, np.inf), level, down)
-    clean_lines(image, level, stripes, down, flat_of(None))
+    image = without_stripes(image, good, Cleaning(down=down), level)
     image[lost] = np.nan
     return image, good
 

@@ -14,7 +14,7 @@ from calservice.steps.stage1._flicker_background import smooth_background
 from calservice.steps.stage1._flicker_mask import clip
 from calservice.steps.stage1._flicker_stats import SIGMAS
 
-__all__ = ["Cleaning", "NoFit", "clean_ramp", "median_lines"]
+__all__ = ["Cleaning", "NoFit", "clean_ramp", "without_stripes"]
 
 FULL = 2048
 _CHANNELS = 4
@@ -48,19 +48,35 @@ class Cleaning:
         Names of them.
     """
 
-    method: Literal["fft", "median"]
-    background: str | None
-    box_size: Sequence[int] | None
-    n_sigma: float
-    down: bool
-    channels: bool
-    flat: Array | None
-    detector: str
-    subarray: str
+    method: Literal["fft", "median"] = "median"
+    background: str | None = None
+    box_size: Sequence[int] | None = None
+    n_sigma: float = 0.0
+    down: bool = False
+    channels: bool = False
+    flat: Array | None = None
+    detector: str = ""
+    subarray: str = ""
 
 
-def clean_ramp(ramp: Array, flags: Array, mask: Array, how: Cleaning) -> Array:
-    """Return a ramp of which the noise of each group is taken away.
+class _Workspace:
+    """Memory for the images of one difference after the other.
+
+    It is zeroed on purpose, as `calservice.run.blocks` does it.
+    """
+
+    def __init__(self, shape: tuple[int, int], how: Cleaning) -> None:
+        self.image = np.zeros(shape, np.float32)
+        self.good = np.zeros(shape, np.bool_)
+        self.values = np.zeros(shape[0] * shape[1], np.float32)
+        number, length = shape[::-1] if how.down else shape
+        nparts = _CHANNELS if how.channels and length == FULL else 1
+        self.parts = np.zeros((number, nparts, length // nparts), np.float32)
+        self.counts = np.zeros((number, nparts), np.int64)
+
+
+def clean_ramp(ramp: Array, flags: Array, mask: Array, how: Cleaning, made: Array) -> None:
+    """Take the noise of each group of a ramp away.
 
     Parameters
     ----------
@@ -72,49 +88,38 @@ def clean_ramp(ramp: Array, flags: Array, mask: Array, how: Cleaning) -> Array:
         Where the scene is background (row, column) bool.
     how : Cleaning
         How noise is fitted.
-
-    Returns
-    -------
-    ndarray
-        (group, row, column) float32. The first group is that of the input, and so is one whose difference to the one
-        before shows no background.
+    made : ndarray
+        Filled (group, row, column) float32. The first group is that of the input, and so is one whose difference to the
+        one before shows no background.
 
     Raises
     ------
     NoFit
         If noise cannot be fitted in frequency space.
     """
-    made = np.empty(ramp.shape, np.float32)
     made[0] = ramp[0]
-    shape = ramp.shape[1:]
-    image, good = np.empty(shape, np.float32), np.empty(shape, np.bool_)
-    values = np.empty(image.size, np.float32)
+    work = _Workspace(ramp.shape[1:], how)
     flat = kernels.flat_of(how.flat)
     for g in range(1, ramp.shape[0]):
-        finite, count = kernels.difference(ramp[g - 1], ramp[g], flags[g], mask, flat, image, good, values)
+        image, good = work.image, work.good
+        finite, count = kernels.difference(ramp[g - 1], ramp[g], flags[g], mask, flat, image, good, work.values)
         if not count:
             made[g] = ramp[g]
             continue
-        kernels.add_cleaned(made[g - 1], _clean(image, good, values[:finite], flat, how), made[g])
-    return made
-
-
-def _clean(image: Array, good: Array, values: Array, flat: Array, how: Cleaning) -> Array:
-    """Return an image without its noise; ``image``, ``good`` and ``values`` are overwritten."""
-    low, high = -np.inf, np.inf
-    background = np.zeros((1, 1), np.float32)
-    if how.background == "median":
-        values.sort()
-        median, low, high = kernels.levels(values, how.n_sigma)
-        background[:] = median
-    elif how.background == "model":
-        background = _smooth(image, good, how)
-    if how.method == "median":
-        stripes = median_lines(image, good, (low, high), background, how.down, _CHANNELS if how.channels else 1)
-        kernels.clean_lines(image, background, stripes, how.down, flat)
-        return image
-    kernels.keep_between(image, good, low, high)
-    return _clean_in_frequency(image, good, background, how)
+        low, high = -np.inf, np.inf
+        background = np.zeros((1, 1), np.float32)
+        if how.background == "median":
+            values = work.values[:finite]
+            values.sort()
+            background[:], low, high = kernels.levels(values, how.n_sigma, work.parts.reshape(-1))
+        elif how.background == "model":
+            background = _smooth(image, good, how)
+        if how.method == "median":
+            stripes = _stripes(work, (low, high), background, how.down)
+            kernels.finish(made[g - 1], image, background, stripes, how.down, flat, made[g])
+        else:
+            kernels.keep_between(image, good, low, high)
+            kernels.add_cleaned(made[g - 1], _clean_in_frequency(image, good, background, how), made[g])
 
 
 def _smooth(image: Array, good: Array, how: Cleaning) -> Array:
@@ -128,38 +133,39 @@ def _smooth(image: Array, good: Array, how: Cleaning) -> Array:
     return found
 
 
-def median_lines(
-    image: Array, good: Array, limits: tuple[float, float], background: Array, down: bool, channels: int = 1
-) -> Array:
-    """Return the medians of the lines along which noise is equal.
+def _stripes(work: _Workspace, limits: tuple[float, float], background: Array, down: bool) -> Array:
+    """Return the medians of the lines along which noise is equal (line, part) float32."""
+    kernels.lines(work.image, work.good, *limits, background, down, work.parts, work.counts)
+    work.parts.partition((work.parts.shape[2] - 1) // 2, axis=2)
+    return kernels.medians(work.parts, work.counts)
+
+
+def without_stripes(image: Array, good: Array, how: Cleaning, level: np.float32) -> Array:
+    """Return an image less the noise that its lines have in common.
 
     Parameters
     ----------
     image : ndarray
         (row, column) float32.
     good : ndarray
-        Where it is background (row, column) bool.
-    limits : tuple of float
-        Lowest and highest values that are noise.
-    background : ndarray
-        To be subtracted first: an image, or one pixel for all, float32.
-    down : bool
-        Whether lines are columns, not rows.
-    channels : int
-        Into how many parts lines are parted, if they are as long as the detector.
+        Where it is noise around ``level`` (row, column) bool.
+    how : Cleaning
+        How lines lie.
+    level : float32
+        Level of the background.
 
     Returns
     -------
     ndarray
-        (line, channel) float32; 0 where there is no noise.
+        (row, column) float32.
     """
-    length, number = image.shape if down else image.shape[::-1]
-    channels = channels if length == FULL else 1
-    found = np.empty((number, length), np.float32)
-    kernels.lines(image, good, *limits, background, down, found)
-    ordered = found.reshape(number * channels, -1)
-    ordered.sort(axis=1)
-    return kernels.stripes_of(ordered).reshape(number, channels)
+    work = _Workspace(image.shape, how)
+    work.image[:], work.good[:] = image, good
+    background = np.full((1, 1), level, np.float32)
+    stripes = _stripes(work, (-np.inf, np.inf), background, how.down)
+    made = np.zeros(image.shape, np.float32)
+    kernels.finish(made, image, background, stripes, how.down, kernels.flat_of(None), made)
+    return made
 
 
 def _clean_in_frequency(image: Array, good: Array, background: Array, how: Cleaning) -> Array:

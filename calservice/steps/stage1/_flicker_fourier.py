@@ -14,6 +14,7 @@ import numpy as np
 
 from calservice.model.block import Array
 from calservice.steps.compiled import compiled
+from calservice.steps.stage1 import _flicker_kernels as kernels
 
 __all__ = ["clean_full_frame", "to_detector", "to_science"]
 
@@ -23,10 +24,14 @@ _WIDTH = _CUTOFF / 4
 _DENSITY = 32
 """Standard deviation, in pixels, of the Gaussian that tells how dense background is."""
 _BLUR = 1.5
-_TAPS = 11
+"""Standard deviation, in pixels, of the Gaussian that smooths noise across lines."""
 _OUTLIERS = 3.0
 _BORDER = 4
-_SOUND = 0.02
+_SPARSE = 0.002
+"""Smallest density of background for which rounding in single precision does no harm."""
+_LINES = 256
+"""Lines that are fitted at once."""
+_SOUND = 0.5
 """Smallest pivot of a fit, relative to the largest possible, for which rounding in single precision does no harm."""
 
 
@@ -59,122 +64,134 @@ def clean_full_frame(image: Array, good: Array, detector: str) -> Array | None:
     """
     data = np.ascontiguousarray(to_detector(image, detector))
     mask = np.ascontiguousarray(to_detector(good, detector))
-    filled = np.where(mask, data, np.float32(np.nan))
-    middle, spread = _line_statistics(filled)
-    limits = np.stack(
-        [middle - np.float32(_OUTLIERS) * spread, middle, middle + np.float32(_OUTLIERS) * spread], axis=1
-    )
-    weights = _weights(mask)
-    waves, keep = _waves(data.shape[1])
-    model = np.zeros(data.shape, np.float32)
-    doubtful = np.zeros(data.shape[0], np.bool_)
-    _fit_lines(filled, weights, limits, waves, keep, model, doubtful)
-    for y in np.flatnonzero(doubtful):
-        try:
-            model[y] = _fit_as_published(filled[y], weights[y], limits[y], keep)
-        except np.linalg.LinAlgError:
-            return None
-    noise = np.empty_like(model)
-    _blur(model, _gaussian(_BLUR, np.arange(-_TAPS, _TAPS + 1)), noise)
-    return np.ascontiguousarray(to_science(data - noise, detector))
+    try:
+        model = _fit(data, mask, _weights(mask), _limits(data, mask))
+    except np.linalg.LinAlgError:
+        return None
+    return np.ascontiguousarray(to_science(data - _blurred(model), detector))
 
 
-def _line_statistics(filled: Array) -> tuple[Array, Array]:
-    """Return the median of each line, and the standard deviation that its median absolute deviation tells."""
-    from calservice.steps.stage1._flicker_kernels import stripes_of
+def _limits(data: Array, mask: Array) -> Array:
+    """Return for each line the lowest value that is no outlier, the median, and the highest (line, 3) float32."""
+    parts, counts = np.zeros((data.shape[0], 1, data.shape[1]), np.float32), np.zeros((data.shape[0], 1), np.int64)
 
-    ordered = np.sort(filled, axis=1)
-    middle = stripes_of(ordered)
-    away = np.abs(ordered - middle[:, None])
-    away.sort(axis=1)
-    return middle, np.float32(1.4826) * stripes_of(away)
+    def typical(values: Array) -> Array:
+        kernels.lines(values, mask, -np.inf, np.inf, np.zeros((1, 1), np.float32), False, parts, counts)
+        parts.partition((data.shape[1] - 1) // 2, axis=2)
+        made: Array = kernels.medians(parts, counts)
+        return made
 
-
-def _gaussian(sigma: float, away: Array) -> Array:
-    made: Array = np.exp(-((away / sigma) ** 2) / 2) / sigma / np.sqrt(2 * np.pi)
-    return made
+    middle = typical(data)
+    spread = np.float32(_OUTLIERS) * (np.float32(1.4826) * typical(np.abs(data - middle)))
+    return np.concatenate([middle - spread, middle, middle + spread], axis=1)
 
 
 def _weights(mask: Array) -> Array:
     """Return the reciprocal of how dense background is along each line, 0 where there is none.
 
-    As published, density is that one line and one pixel further; it is computed by the same transforms, since a line
-    of which the one before has no background gets what rounding leaves.
+    As published, density is that one line and one pixel further. Lines are convolved each by itself, which is the same
+    as the published convolution of the whole image but for rounding; where that could tell, the image is convolved.
     """
-    density = np.fft.irfft2(np.fft.rfft2(mask.astype(np.float32)) * _density_transform(mask.shape), mask.shape)
+    before = np.roll(mask, 1, axis=0).astype(np.float32)
+    kernel = _density(mask.shape[1])
+    density = np.fft.irfft(np.fft.rfft(before, axis=1) * np.fft.rfft(kernel), mask.shape[1], axis=1)
+    if not _clear(density, mask):
+        whole = np.zeros(mask.shape, np.float32)
+        whole[1] = kernel
+        density = np.fft.irfft2(np.fft.rfft2(mask.astype(np.float32)) * np.fft.rfft2(whole), mask.shape)
     with np.errstate(divide="ignore"):
         weights = np.where(mask, 1 / density, 0.0)
     weights[~np.isfinite(weights)] = 0.0
     return weights
 
 
+@compiled
+def _clear(density: Array, mask: Array) -> bool:
+    """Tell whether there is enough background around all that is background for rounding to do no harm."""
+    for y in range(mask.shape[0]):
+        for x in range(mask.shape[1]):
+            if mask[y, x] and not density[y, x] > _SPARSE:
+                return False
+    return True
+
+
 @lru_cache(maxsize=2)
-def _density_transform(shape: tuple[int, int]) -> Array:
-    ny, nx = shape
-    kernel = np.zeros(shape, np.float32)
+def _density(nx: int) -> Array:
+    """Return the Gaussian that tells how dense background is, centered on the second pixel; float32."""
     away = np.arange(nx) - (nx // 2 + 1)
-    kernel[ny // 2 + 1] = np.exp(-(away**2) / _DENSITY**2 / 2) / _DENSITY / np.sqrt(2 * np.pi)
-    return np.fft.rfft2(np.fft.ifftshift(kernel))
+    kernel = np.exp(-(away**2) / _DENSITY**2 / 2) / _DENSITY / np.sqrt(2 * np.pi)
+    return np.fft.ifftshift(kernel.astype(np.float32))
 
 
 @lru_cache(maxsize=2)
 def _waves(nx: int) -> tuple[Array, Array]:
-    """Return cosines and sines of the frequencies to fit (pixel, 2, frequency), and how much of each is kept."""
+    """Return cosines, then sines, of the frequencies to fit (pixel, wave) float64, and how much of each is noise."""
     frequencies = np.fft.rfftfreq(nx)
     roll = (1 + np.cos(np.pi * (frequencies - _CUTOFF) / _WIDTH + np.pi / 2)) / 2
     keep = np.where(frequencies <= _CUTOFF - _WIDTH / 2, 1, roll)
     keep = np.where(frequencies <= _CUTOFF + _WIDTH / 2, keep, 0)
     number = int(np.count_nonzero(keep > 0))
     phases = 2 * np.pi * (np.arange(nx)[:, None] * np.arange(number) % nx) / nx
-    return np.stack([np.cos(phases), np.sin(phases)], axis=1), keep[:number]
+    return np.concatenate([np.cos(phases), np.sin(phases)], axis=1), keep[:number]
+
+
+def _fit(data: Array, mask: Array, weights: Array, limits: Array) -> Array:
+    """Return the noise along each line (line, pixel) float32; outliers count as the median.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        Where the matrix of a fit is singular.
+    """
+    waves, keep = _waves(data.shape[1])
+    model = np.zeros(data.shape, np.float32)
+    squares, products = np.zeros((2, _LINES, data.shape[1]))
+    for start in range(_BORDER, data.shape[0] - _BORDER, _LINES):
+        rows = slice(start, min(start + _LINES, data.shape[0] - _BORDER))
+        number = rows.stop - rows.start
+        _weigh(data[rows], mask[rows], weights[rows], limits[rows], squares, products)
+        found = np.zeros((number, 2 * keep.size))
+        doubtful = np.zeros(number, np.bool_)
+        _solve_lines(squares[:number] @ waves, products[:number] @ waves, found, doubtful)
+        found *= np.tile(np.where(np.arange(keep.size) == 0, 1.0, 2.0) * keep, 2)
+        model[rows] = found @ waves.T
+        for y in rows.start + np.flatnonzero(doubtful):
+            if mask[y].any():
+                model[y] = _fit_as_published(data[y], mask[y], weights[y], limits[y], keep)
+    return model
 
 
 @compiled
-def _fit_lines(
-    filled: Array, weights: Array, limits: Array, waves: Array, keep: Array, model: Array, doubtful: Array
-) -> None:
-    """Fill the noise along each line; tell of which lines the fit is doubtful.
-
-    Outliers count as the median. The matrix of the fit depends on the distance of two frequencies only; it is solved
-    by the decomposition of Cholesky.
-    """
-    number = keep.size
-    matrix = np.empty((number, number), np.complex128)
-    moments = np.empty((4, number))
-    for y in range(_BORDER, filled.shape[0] - _BORDER):
-        moments[:] = 0.0
-        for x in range(filled.shape[1]):
-            value = filled[y, x]
-            if np.isnan(value):
-                continue
-            if not (limits[y, 0] <= value <= limits[y, 2]):
-                value = limits[y, 1]
+def _weigh(data: Array, mask: Array, weights: Array, limits: Array, squares: Array, products: Array) -> None:
+    """Fill the squared weights of the pixels of lines, and their products with the values."""
+    for y in range(data.shape[0]):
+        for x in range(data.shape[1]):
+            value = data[y, x]
+            inside = value >= limits[y, 0] and value <= limits[y, 2]
             square = np.float64(weights[y, x]) ** 2
-            product = square * np.float64(value)
-            for k in range(number):
-                cosine, sine = waves[x, 0, k], waves[x, 1, k]
-                moments[0, k] += square * cosine
-                moments[1, k] += square * sine
-                moments[2, k] += product * cosine
-                moments[3, k] += product * sine
-        total = moments[0, 0]
-        if total == 0.0:
-            doubtful[y] = not np.isnan(filled[y]).all()
-            continue
+            squares[y, x] = square if mask[y, x] else 0.0
+            products[y, x] = square * np.float64(value if inside else limits[y, 1]) if mask[y, x] else 0.0
+
+
+@compiled
+def _solve_lines(squares: Array, products: Array, found: Array, doubtful: Array) -> None:
+    """Fill the amplitudes of cosines, then those of sines, of lines; tell of which lines the fit is doubtful.
+
+    The matrix of a fit depends on the distance of two frequencies only; it is solved by the decomposition of Cholesky.
+    """
+    number = squares.shape[1] // 2
+    matrix = np.empty((number, number), np.complex128)
+    for y in range(squares.shape[0]):
         for j in range(number):
             for k in range(j + 1):
-                matrix[j, k] = complex(moments[0, j - k], -moments[1, j - k])
-        sound = _decompose(matrix, _SOUND * total)
-        if not sound:
+                matrix[j, k] = complex(squares[y, j - k], -squares[y, number + j - k])
+        if not _decompose(matrix, _SOUND * squares[y, 0]):
             doubtful[y] = True
             continue
-        found = _solve(matrix, moments)
-        for x in range(filled.shape[1]):
-            noise = found[0].real * keep[0]
-            for k in range(1, number):
-                wave = found[k].real * waves[x, 0, k] - found[k].imag * waves[x, 1, k]
-                noise += 2.0 * keep[k] * wave
-            model[y, x] = noise
+        solved = _solve(matrix, products[y])
+        for k in range(number):
+            found[y, k] = solved[k].real
+            found[y, number + k] = -solved[k].imag
 
 
 @compiled
@@ -198,12 +215,12 @@ def _decompose(matrix: Array, least: float) -> bool:
 
 
 @compiled
-def _solve(factor: Array, moments: Array) -> Array:
+def _solve(factor: Array, products: Array) -> Array:
     """Return the solution of the fit, given the Cholesky factor of its matrix."""
     number = factor.shape[0]
     made = np.empty(number, np.complex128)
     for j in range(number):
-        rest = complex(moments[2, j], -moments[3, j])
+        rest = complex(products[j], -products[number + j])
         for k in range(j):
             rest -= factor[j, k] * made[k]
         made[j] = rest / factor[j, j].real
@@ -215,7 +232,7 @@ def _solve(factor: Array, moments: Array) -> Array:
     return made
 
 
-def _fit_as_published(filled: Array, weights: Array, limits: Array, keep: Array) -> Array:
+def _fit_as_published(data: Array, mask: Array, weights: Array, limits: Array, keep: Array) -> Array:
     """Return the noise along a line by the published operations, which decide where rounding matters.
 
     Raises
@@ -223,35 +240,42 @@ def _fit_as_published(filled: Array, weights: Array, limits: Array, keep: Array)
     numpy.linalg.LinAlgError
         Where the matrix of the fit is singular.
     """
-    nx = filled.size
-    places = np.flatnonzero(~np.isnan(filled))
-    values = filled[places]
+    places = np.flatnonzero(mask)
+    values = data[places]
     values = np.where((limits[0] <= values) & (values <= limits[2]), values, limits[1])
     weight = weights[places]
-    numbers = np.arange(keep.size)[None, :]
-    basis = (np.exp(2 * np.pi * 1j * places[:, None] * numbers / nx) / places.size).astype(np.complex64)
+    basis = (_exponentials(data.size, keep.size)[places] / places.size).astype(np.complex64)
     weighted = basis * weight[:, None]
     adjoint = np.conjugate(weighted.transpose())
     inverse = np.matmul(np.linalg.inv(np.matmul(adjoint, weighted)), adjoint)
-    spectrum = np.zeros(nx // 2 + 1, np.complex64)
+    spectrum = np.zeros(data.size // 2 + 1, np.complex64)
     spectrum[: keep.size] = np.matmul(inverse, weight * values)
-    spectrum *= nx / places.size
+    spectrum *= data.size / places.size
     spectrum[: keep.size] *= keep
-    made: Array = np.fft.irfft(spectrum, nx)
+    made: Array = np.fft.irfft(spectrum, data.size)
     return made
 
 
-@compiled
-def _blur(model: Array, kernel: Array, made: Array) -> None:
-    """Fill the model smoothed across lines, which goes round at the edges; as published, it is one pixel further."""
-    ny, nx = model.shape
-    around = kernel.size // 2
-    line = np.empty(nx, np.float64)
-    for y in range(ny):
-        line[:] = 0.0
-        for k in range(kernel.size):
-            source = (y - 1 - (k - around)) % ny
-            for x in range(nx):
-                line[x] += kernel[k] * model[source, x]
-        for x in range(nx):
-            made[y, x] = line[x - 1]
+@lru_cache(maxsize=2)
+def _exponentials(nx: int, number: int) -> Array:
+    """Return the waves of `_waves` as complex exponentials (pixel, frequency), rounded as published."""
+    made: Array = np.exp(2 * np.pi * 1j * np.arange(nx)[:, None] * np.arange(number)[None, :] / nx)
+    return made
+
+
+def _blurred(model: Array) -> Array:
+    """Return the model smoothed across lines, which goes round at the edges; as published, it is one pixel further.
+
+    It is transformed as published, in single precision: where little is left of an image, its rounding is seen.
+    """
+    made: Array = np.fft.irfft2(np.fft.rfft2(model) * _blur_transform(model.shape), s=model.shape)
+    return made
+
+
+@lru_cache(maxsize=2)
+def _blur_transform(shape: tuple[int, int]) -> Array:
+    ny, nx = shape
+    middle = nx // 2 + 1
+    kernel = np.zeros(shape, np.float32)
+    kernel[:, middle] = np.exp(-(((np.arange(ny) - middle) / _BLUR) ** 2) / 2) / _BLUR / np.sqrt(2 * np.pi)
+    return np.fft.rfft2(np.fft.ifftshift(kernel)).astype(np.complex64)

@@ -196,7 +196,7 @@ def clean(
     for i in range(nints):
         mask = masks if masks.ndim == 2 else masks[block.window.integration[0] + i]
         try:
-            made[i] = clean_ramp(data[i], flags[i], mask, how)
+            clean_ramp(data[i], flags[i], mask, how, made[i])
         except NoFit:
             return {"data": np.array(data, np.float32), "noise_fitted": np.zeros(nints, np.uint8)}
     return {"data": made, **fitted}
