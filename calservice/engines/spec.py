@@ -55,17 +55,16 @@ def check_of(field: FieldInfo) -> str:
     if given is None and get_origin(kind) is Literal:
         choices = [*get_args(kind), *([] if kind is field.annotation else [None])]
         return f"option({', '.join(map(repr, choices))}, default={field.default!r})"
-    limits = "".join(_limit(limit) for limit in field.metadata)
-    return f"{given or _CHECKS[kind]}(default={field.default!r}{limits})"
+    least = "".join(f",min={limit.ge}" for limit in field.metadata if isinstance(limit, Ge))
+    lengths = "".join(_length(limit) for limit in field.metadata)
+    return f"{given or _CHECKS[kind]}({lengths}default={field.default!r}{least})"
 
 
-def _limit(limit: Any) -> str:
-    """Return how a declaration says what the value, or the length of a list, has to be."""
+def _length(limit: Any) -> str:
+    """Return how a declaration says how long a list has to be."""
     if isinstance(limit, MinLen):
-        return f",min={limit.min_length}"
-    if isinstance(limit, MaxLen):
-        return f",max={limit.max_length}"
-    return f",min={limit.ge}" if isinstance(limit, Ge) else ""
+        return f"min={limit.min_length}, "
+    return f"max={limit.max_length}, " if isinstance(limit, MaxLen) else ""
 
 
 def plain(annotation: Any) -> Any:

@@ -295,7 +295,10 @@ def tally_of(bound: BoundStep, arrays: Mapping[str, Array], case: Case) -> Mappi
 @pytest.mark.parametrize("name", NATIVE)
 def test_references_and_arrays_declared_are_those_used(name: str) -> None:
     step, used, read = NATIVE[name], set(), set()
-    for case in cases_of(name).values():
+    cases = cases_of(name)
+    if not cases:
+        pytest.skip("applies to none of these small exposures")
+    for case in cases.values():
         for options in OPTIONS.get(name, ({},)):
             params = step.params(**options)
             recorders = {

@@ -33,28 +33,30 @@ class CleanFlickerNoiseParams(Params):
     """Parameters of ``clean_flicker_noise``."""
 
     autoparam: bool = Field(
-        False, description="Automatically select some fit and background parameters for the input data"
+        False, description="Automatically select some fit and background parameters for the input data."
     )
-    fit_method: Literal["fft", "median"] = Field("median", description="Noise fitting algorithm")
-    fit_by_channel: bool = Field(False, description="Fit noise separately by amplifier (NIR only)")
-    background_method: Literal["median", "model", "median_image"] | None = Field("median", description="Background fit")
+    fit_method: Literal["fft", "median"] = Field("median", description="Noise fitting algorithm.")
+    fit_by_channel: bool = Field(False, description="Fit noise separately by amplifier (NIR only).")
+    background_method: Literal["median", "model", "median_image"] | None = Field(
+        "median", description="Background fit."
+    )
     background_box_size: list[int] | None = Field(
         None,
-        description="Background box size",
+        description="Background box size.",
         json_schema_extra={"check": "int_list"},
         min_length=2,
         max_length=2,
     )
-    mask_science_regions: bool = Field(False, description="Mask known science regions")
-    apply_flat_field: bool = Field(False, description="Apply a flat correction before fitting")
-    n_sigma: float = Field(2.0, description="Clipping level for non-background signal")
-    fit_histogram: bool = Field(False, description="Fit a value histogram to derive sigma")
-    single_mask: bool = Field(True, description="Make a single mask for all integrations")
+    mask_science_regions: bool = Field(False, description="Mask known science regions.")
+    apply_flat_field: bool = Field(False, description="Apply a flat correction before fitting.")
+    n_sigma: float = Field(2.0, description="Clipping level for non-background signal.")
+    fit_histogram: bool = Field(False, description="Fit a value histogram to derive sigma.")
+    single_mask: bool = Field(True, description="Make a single mask for all integrations.")
     user_mask: str | None = Field(None, description="Path to user-supplied mask")
     save_mask: bool = Field(False, description="Save the created mask")
     save_background: bool = Field(False, description="Save the fit background")
     save_noise: bool = Field(False, description="Save the fit noise")
-    skip: bool = Field(True, description="By default, skip the step")
+    skip: bool = Field(True, description="By default, skip the step.")
 
     @field_validator("background_method", "user_mask", mode="before")
     @classmethod

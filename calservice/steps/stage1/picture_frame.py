@@ -29,11 +29,11 @@ _LIKELY_GROUPS = 4
 class PictureFrameParams(Params):
     """Parameters of ``picture_frame``."""
 
-    mask_science_regions: bool = Field(True, description="Mask known science regions")
-    n_sigma: float = Field(2.0, description="Clipping level for non-background signal")
-    save_mask: bool = Field(False, description="Save the created background mask")
-    save_correction: bool = Field(False, description="Save the thermal correction data")
-    skip: bool = Field(True, description="By default, skip the step")
+    mask_science_regions: bool = Field(True, description="Mask known science regions.")
+    n_sigma: float = Field(2.0, description="Clipping level for non-background signal.")
+    save_mask: bool = Field(False, description="Save the created background mask.")
+    save_correction: bool = Field(False, description="Save the thermal correction data.")
+    skip: bool = Field(True, description="By default, skip the step.")
 
 
 def draft(block: Block, references: References, params: PictureFrameParams, info: ExposureInfo) -> dict[str, Array]:
