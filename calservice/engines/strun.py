@@ -187,7 +187,7 @@ class _NativeStep(_Ours):
         if self.native.deprecated:
             warnings.warn(self.native.deprecated, DeprecationWarning, stacklevel=2)
             log.warning("%s", self.native.deprecated)
-        ramps = not models.takes_rates(self.native)
+        ramps = not (models.takes_rates(self.native) or self.native.rates_too)
         opened = self.prepare_output(step_input, open_as_ramp=ramps, make_copy=False)
         params = self._params()
         if models.suits(self.native, opened):

@@ -299,6 +299,8 @@ class Step:
         Attribute of ``meta.cal_step`` that records COMPLETE or SKIPPED.
     official : str
         Dotted path of the official class.
+    rates_too : bool
+        Whether the official step takes rates as well as ramps, of which this one takes ramps only.
     deprecated : str
         Why the step should not be used any more.
     """
@@ -326,6 +328,7 @@ class Step:
     parameter_references: tuple[ReferenceNeed, ...] = ()
     cal_step: str = ""
     official: str = ""
+    rates_too: bool = False
     deprecated: str = ""
 
     @property

@@ -316,6 +316,26 @@ def test_frequencies_of_full_frames() -> None:
         assert np.mean(~np.isclose(ours, theirs, rtol=1e-5, atol=1e-7)) < 0.005
 
 
+def test_rates(tmp_path: Path) -> None:
+    """The official step serves them, from files and from models."""
+    rng = np.random.default_rng(8)
+    noise = rng.normal(0, 0.2, (3, SIZE[0], 1)) + rng.normal(1, 0.1, (3, *SIZE))
+    for name, data in (("rate", noise[0]), ("rateints", noise)):
+        model = (datamodels.CubeModel if data.ndim == 3 else datamodels.ImageModel)(data=data.astype(np.float32))
+        model.dq = np.zeros(data.shape, np.uint32)
+        model.update(ramp_model(NIRCAM, {"data": np.zeros((1, 2, *SIZE), np.float32)}))
+        model.meta.subarray.name, model.meta.subarray.fastaxis, model.meta.subarray.slowaxis = "SUB256", 1, 2
+        model.save(str(tmp_path / f"x_{name}.fits"))
+        for given in (model, str(tmp_path / f"x_{name}.fits")):
+            made = []
+            for cls in (step_class("clean_flicker_noise"), official()):
+                step = cls()
+                step.override_flat = "N/A"
+                made.append(step.process(given))
+            same_model(*made)
+            assert np.std(made[0].data - model.data) > 0.1
+
+
 def test_rates_and_other_cases_are_the_official_steps() -> None:
     step = NATIVE["clean_flicker_noise"]
     for case, parameters in (

@@ -306,6 +306,7 @@ STEP = Step(
     supports=_supports,
     then=lambda params, info: _CLEANING,
     prepare=_prepare,
+    rates_too=True,
     cal_step="clean_flicker_noise",
     official="jwst.clean_flicker_noise.CleanFlickerNoiseStep",
 )

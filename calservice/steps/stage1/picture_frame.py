@@ -160,6 +160,7 @@ STEP = Step(
     not_applicable=_not_applicable,
     supports=_supports,
     then=lambda params, info: _CORRECTION,
+    rates_too=True,
     cal_step="picture_frame",
     official="jwst.picture_frame.PictureFrameStep",
 )
