@@ -107,9 +107,9 @@ def _native_parameters(alias: str) -> dict[str, Parameter]:
 
     step = NATIVE[alias]
     found = {n: Parameter(n, check_of(f), f.description or "") for n, f in step.params.model_fields.items()}
-    for need in step.references:
-        name = f"override_{need.reftype}"
-        found[name] = Parameter(name, "is_string_or_datamodel(default=None)", f"Override the {need.reftype} reference")
+    for reftype in step.reference_types:
+        name = f"override_{reftype}"
+        found[name] = Parameter(name, "is_string_or_datamodel(default=None)", f"Override the {reftype} reference")
     return found
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import types
 from typing import Any, Literal, Union, get_args, get_origin
 
-from annotated_types import Ge
+from annotated_types import Ge, MaxLen, MinLen
 from pydantic.fields import FieldInfo
 
 from calservice.model.step import Params
 
-__all__ = ["check_of", "own_parameters", "spec_text"]
+__all__ = ["check_of", "own_parameters", "plain", "spec_text"]
 
 _CHECKS: dict[Any, str] = {bool: "boolean", int: "integer", float: "float", str: "string"}
 
@@ -49,16 +49,25 @@ def check_of(field: FieldInfo) -> str:
     """Return the declaration of one parameter: ``type(default=value)``."""
     extra = field.json_schema_extra
     given = extra.get("check") if isinstance(extra, dict) else None
-    kind = _plain(field.annotation)
-    if get_origin(kind) is list:
+    kind = plain(field.annotation)
+    if given is None and get_origin(kind) is list:
         return "list(default=list())"
     if given is None and get_origin(kind) is Literal:
-        return f"option({', '.join(map(repr, get_args(kind)))}, default={field.default!r})"
+        choices = [*get_args(kind), *([] if kind is field.annotation else [None])]
+        return f"option({', '.join(map(repr, choices))}, default={field.default!r})"
     least = "".join(f",min={limit.ge}" for limit in field.metadata if isinstance(limit, Ge))
-    return f"{given or _CHECKS[kind]}(default={field.default!r}{least})"
+    lengths = "".join(_length(limit) for limit in field.metadata)
+    return f"{given or _CHECKS[kind]}({lengths}default={field.default!r}{least})"
 
 
-def _plain(annotation: Any) -> Any:
+def _length(limit: Any) -> str:
+    """Return how a declaration says how long a list has to be."""
+    if isinstance(limit, MinLen):
+        return f"min={limit.min_length}, "
+    return f"max={limit.max_length}, " if isinstance(limit, MaxLen) else ""
+
+
+def plain(annotation: Any) -> Any:
     """Return a type without its ``| None``."""
     if get_origin(annotation) in (Union, types.UnionType):
         (annotation,) = (kind for kind in get_args(annotation) if kind is not type(None))

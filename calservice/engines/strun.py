@@ -85,7 +85,7 @@ def step_class(alias: str) -> Any:
         "__doc__": f"{step.summary}.\n\nNative: same parameters, results and names as ``{step.official}``.",
         "spec": spec_text(step.params, own_parameters(step.params)),
         "class_alias": step.alias,
-        "reference_file_types": [need.reftype for need in step.references],
+        "reference_file_types": list(step.reference_types),
         "native": step,
     }
     return type(name, (_NativeStep, _base()), body)
@@ -188,7 +188,7 @@ class _NativeStep(_Ours):
         if self.native.deprecated:
             warnings.warn(self.native.deprecated, DeprecationWarning, stacklevel=2)
             log.warning("%s", self.native.deprecated)
-        ramps = not models.takes_rates(self.native)
+        ramps = not (models.takes_rates(self.native) or self.native.rates_too)
         opened = self.prepare_output(step_input, open_as_ramp=ramps, make_copy=False)
         params = self._params()
         if models.suits(self.native, opened):
@@ -215,7 +215,7 @@ class _NativeStep(_Ours):
         if not isinstance(bound, BoundStep):
             log.warning("%s: %s; the step is skipped", step.alias, bound.reason)
             put_results(model, bound.arrays)
-            models.set_status(step.alias, "SKIPPED", model)
+            models.set_status(step.alias, step.otherwise, model)
             return model
         source = models.source_arrays(model, [step])
         threads = _threads(getattr(params, "maximum_cores", "1"))
@@ -227,7 +227,7 @@ class _NativeStep(_Ours):
             return None, None
         put_metadata(metadata, model)
         result, integrations = put_results(model, made)
-        models.set_status(step.alias, "COMPLETE", result, integrations)
+        models.set_status(step.alias, models.status_told(step, metadata), result, integrations)
         return result if integrations is None else (result, integrations)
 
     def _params(self) -> Params:
@@ -241,6 +241,8 @@ class _NativeStep(_Ours):
             raise ParameterError(f"{self.native.alias}: {name}={wrong['input']!r}: {wrong['msg']}") from None
 
     def _locate(self, model: Any, need: ReferenceNeed) -> Any:
+        if need.of:
+            return step_class(need.of)().get_reference_file(model, need.reftype)
         place = self.get_reference_file(model, need.reftype)
         log.info("Using %s reference file %s", need.reftype.upper(), place)
         return place

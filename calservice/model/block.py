@@ -35,11 +35,18 @@ AXES: Mapping[str, tuple[Axis, ...]] = {
     "primary_crs": ("row", "column"),
     "usable_groups": ("integration", "group"),
     "extended_events": ("integration", "group"),
+    # rates of ramps before they are corrected for noise, for finding the background
+    "draft_slope": ("row", "column"),
+    "int_draft_slope": ("integration", "row", "column"),
+    # whether such noise was fitted
+    "noise_fitted": ("integration",),
 }
 """The axes of every array that a block step may read or make, by name."""
 
-ACCOUNTS = frozenset(("primary_crs", "usable_groups", "extended_events"))
-"""Arrays that steps make for what they say of the exposure in its metadata, and for nothing else."""
+ACCOUNTS = frozenset(
+    ("primary_crs", "usable_groups", "extended_events", "draft_slope", "int_draft_slope", "noise_fitted")
+)
+"""Arrays that steps make for parts of their own and for what they say of the exposure in its metadata, else nothing."""
 
 
 @dataclass(frozen=True)

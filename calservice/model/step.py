@@ -156,6 +156,9 @@ class ReferenceNeed:
     averaged : str
         Word in the exposure types for which the mean of a reference serves that does not cover the
         exposure.
+    of : str
+        Alias of another step that this one runs for itself, whose reference it is. It is selected for that step,
+        without overrides, and not recorded.
     """
 
     reftype: str
@@ -166,6 +169,7 @@ class ReferenceNeed:
     axes: int = 2
     needed: Callable[[Any, ExposureInfo], bool] = _required
     averaged: str = ""
+    of: str = ""
 
 
 def _nothing_ahead(params: Any, info: ExposureInfo) -> Sequence[Window] | None:
@@ -285,6 +289,8 @@ class Step:
     not_applicable : callable
         ``not_applicable(references, params, info)`` gives the reason why the step is to be skipped for this
         exposure, or None. Sees whole references.
+    otherwise : str
+        What ``meta.cal_step`` says where ``not_applicable`` gave a reason.
     skipped_arrays : callable
         ``skipped_arrays(references, params, info)`` gives the arrays that the step sets even where
         ``not_applicable`` gave a reason.
@@ -299,7 +305,7 @@ class Step:
         for all blocks: a part of this step that needs another reach. It gets the same parameters and references.
     account : callable
         ``account(made, params, info)`` gives metadata, by datamodel path, from what the kernel made of the whole
-        exposure, `ACCOUNTS` included.
+        exposure, `ACCOUNTS` included. That of ``meta.cal_step`` stands instead of COMPLETE.
     prepare : callable
         ``prepare(references, params, info)`` gives the references as the kernel is to see them; called
         once an exposure with whole references, for what must not depend on how blocks are cut.
@@ -312,6 +318,8 @@ class Step:
         Attribute of ``meta.cal_step`` that records COMPLETE or SKIPPED.
     official : str
         Dotted path of the official class.
+    rates_too : bool
+        Whether the official step takes rates as well as ramps, of which this one takes ramps only.
     deprecated : str
         Why the step should not be used any more.
     """
@@ -329,6 +337,7 @@ class Step:
     exact_reach: Callable[[References, Any, ExposureInfo], Reach] | None = None
     tally: Tally | None = None
     not_applicable: Callable[[References, Any, ExposureInfo], str | None] = _never
+    otherwise: str = "SKIPPED"
     skipped_arrays: Callable[[References, Any, ExposureInfo], Mapping[str, Array]] = _nothing
     supports: Callable[[Any, ExposureInfo], str | None] = _supported
     metadata: Callable[[References, Any, ExposureInfo], Mapping[str, Any]] = _nothing
@@ -339,6 +348,7 @@ class Step:
     parameter_references: tuple[ReferenceNeed, ...] = ()
     cal_step: str = ""
     official: str = ""
+    rates_too: bool = False
     deprecated: str = ""
 
     def parts(self, params: Any, info: ExposureInfo) -> Iterator[Step]:
@@ -357,3 +367,8 @@ class Step:
     def drops_rows(self) -> bool:
         """Whether the step drops rows of some exposures, of all arrays that these have."""
         return self.kept_rows is not _all_rows
+
+    @property
+    def reference_types(self) -> tuple[str, ...]:
+        """The reference types that are its own, of which users may name files."""
+        return tuple(need.reftype for need in self.references if not need.of)

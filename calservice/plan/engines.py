@@ -17,6 +17,7 @@ from calservice.recipes import OFF_BY_DEFAULT, recipe_for
 __all__ = ["Choice", "EngineName", "choose", "native_steps", "overridden", "reference_types", "schemas_for"]
 
 EngineName = Literal["auto", "native", "jwst"]
+_RAMP_DIMENSIONS = 4
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,8 @@ def _not_native(alias: str, stage: Stage, settings: Settings) -> str | None:
     info = stage.exposure.info if stage.exposure else None
     if info is None:
         return None
+    if step.rates_too and stage.exposure is not None and 0 < len(stage.exposure.shape) < _RAMP_DIMENSIONS:
+        return "rates"
     if info.multistripe:
         return "references are not cut to several stripes"
     return supports(step, settings.step(alias) if stage.pipeline != alias else settings.values, info)

@@ -11,6 +11,7 @@ from typing import Any, Protocol, get_origin
 from pydantic import ValidationError
 
 from calservice.engines.official import items
+from calservice.engines.spec import plain
 from calservice.model.errors import CalserviceError, ParameterError
 from calservice.model.step import Params, Step
 
@@ -87,7 +88,7 @@ class NativeSchema:
             return None if value is None else str(value)
         if isinstance(value, str) and value.lower() == "none":
             value = None
-        if isinstance(value, str) and get_origin(self.params.model_fields[name].annotation) is list:
+        if isinstance(value, str) and get_origin(plain(self.params.model_fields[name].annotation)) is list:
             value = items(value)
         try:
             checked = self.params.model_validate({name: value})
@@ -316,4 +317,4 @@ def _unknown(message: str, name: str, known: Iterable[str], layer: Layer) -> Par
 
 def schema_of(step: Step) -> NativeSchema:
     """Return the schema of a native step."""
-    return NativeSchema(step.params, tuple(need.reftype for need in step.references))
+    return NativeSchema(step.params, step.reference_types)

@@ -24,6 +24,7 @@ __all__ = [
     "fit_to_exposure",
     "load_reference",
     "load_user_flags",
+    "load_user_mask",
     "reference_of_model",
 ]
 
@@ -337,6 +338,38 @@ def load_user_flags(path: str | Path) -> Reference:
             "dimensions; name one with a 2-D image of integers"
         )
     return Reference({"dq": flags.astype(np.uint32)}, {})
+
+
+def load_user_mask(path: str | Path) -> Reference:
+    """Load the mask of the background that ``clean_flicker_noise``'s parameter ``user_mask`` names.
+
+    Parameters
+    ----------
+    path : str or Path
+        A FITS file with an image, or one of each integration, in the extension SCI.
+
+    Returns
+    -------
+    Reference
+        ``data``, bool.
+
+    Raises
+    ------
+    ReferenceFileError
+        If the file is missing, or is no FITS file with such images.
+    """
+    try:
+        mask = np.asarray(fits.getdata(path, "SCI"))
+    except (OSError, ValueError, IndexError, KeyError) as error:
+        raise ReferenceFileError(
+            f"{path}: the file named by user_mask cannot be read ({error}); name a FITS file with a SCI extension"
+        ) from error
+    if mask.ndim not in (2, 3):
+        raise ReferenceFileError(
+            f"{path}: the file named by user_mask holds {mask.ndim} dimensions; name one with an image, or one of each "
+            "integration"
+        )
+    return Reference({"data": mask.astype(np.bool_)}, {})
 
 
 def _placed(reference: Reference, shape: tuple[int, ...], path: str | Path) -> Placement:

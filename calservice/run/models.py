@@ -24,6 +24,7 @@ from calservice.references.load import (
     fit_to_exposure,
     load_reference,
     load_user_flags,
+    load_user_mask,
     reference_of_model,
 )
 from calservice.run.chain import BoundStep
@@ -42,6 +43,7 @@ __all__ = [
     "set_status",
     "source_arrays",
     "stamp_version",
+    "status_told",
     "suits",
     "takes_rates",
 ]
@@ -255,7 +257,7 @@ def bind(
     for need in step.parameter_references:
         path = getattr(params, need.reftype)
         if path is not None:
-            references[need.reftype] = load_user_flags(path)
+            references[need.reftype] = load_user_flags(path) if "dq" in need.arrays else load_user_mask(path)
     reason = step.not_applicable(references, params, info)
     if reason is not None:
         return Skip(reason, step.skipped_arrays(references, params, info))
@@ -264,6 +266,8 @@ def bind(
 
 def _fitting(need: ReferenceNeed, place: Any, model: Any, info: ExposureInfo) -> Reference:
     """Load a reference and cut it to an exposure."""
+    if not need.arrays and str(place).endswith(".asdf"):
+        return Reference({}, {})
     if isinstance(place, (str, Path)):
         whole, name = load_reference(place, need), str(place)
     else:
@@ -285,6 +289,11 @@ def cal_step_name(alias: str) -> str:
     """Return the attribute of ``meta.cal_step`` that records a step."""
     step = NATIVE.get(alias)
     return step.cal_step if step is not None and step.cal_step else alias
+
+
+def status_told(step: Step, metadata: Mapping[str, Any]) -> str:
+    """Return what became of a step that ran: what it told itself, else COMPLETE."""
+    return str(metadata.get(f"meta.cal_step.{step.cal_step}", "COMPLETE"))
 
 
 def set_status(alias: str, status: str, *models: Any) -> None:

@@ -196,6 +196,7 @@ class _Runner:
         self._hook("pre_hooks", aliases[0])
         bound: list[BoundStep] = []
         info = self.info
+        metadata: dict[str, Any] = {}
         for alias in aliases:
             ready = self._bind(NATIVE[alias], info) if alias in self.stage.engines else None
             if ready is not None:
@@ -205,7 +206,6 @@ class _Runner:
             source = models.source_arrays(self.result, [b.step for b in bound], self.integrations)
             source = settled(source, self._unread)
             source |= {name: cast(Array, array) for name, array in self._large.items() if name in source}
-            metadata: dict[str, Any] = {}
             fitted = any(b.step.alias == "ramp_fit" for b in bound)
             made = run_fused(
                 bound,
@@ -225,7 +225,7 @@ class _Runner:
             log.info("native %s: %.2f s on %d threads", names, time.monotonic() - begun, self.threads)
         seconds = round(time.monotonic() - begun, 3) if len(bound) == 1 else None
         for one in bound:
-            self._set_status(one.step.alias, "COMPLETE", "native", seconds)
+            self._set_status(one.step.alias, models.status_told(one.step, metadata), "native", seconds)
         for alias in aliases:
             if alias not in self.stage.engines:
                 self._set_status(alias, "SKIPPED", "off", None)
@@ -267,12 +267,12 @@ class _Runner:
             return bound
         log.warning("%s: %s; the step is skipped", step.alias, bound.reason)
         put_results(self.result, bound.arrays, self.integrations)
-        self._set_status(step.alias, "SKIPPED", "native", None)
+        self._set_status(step.alias, step.otherwise, "native", None)
         return None
 
     def _locate(self, alias: str, need: ReferenceNeed) -> str | Path | None:
-        use = self.uses.get((need.reftype, alias)) or self.uses.get((need.reftype, ""))
-        if use is not None:
+        use = (None if need.of else self.uses.get((need.reftype, alias))) or self.uses.get((need.reftype, ""))
+        if use is not None and not need.of:
             self._record_reference(use)
         return None if use is None or use.name == "N/A" else use.path
 

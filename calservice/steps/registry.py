@@ -8,6 +8,7 @@ from types import MappingProxyType
 from calservice.model.step import Step
 from calservice.steps.stage1 import (
     charge_migration,
+    clean_flicker_noise,
     dark_current,
     dq_init,
     firstframe,
@@ -18,6 +19,7 @@ from calservice.steps.stage1 import (
     jump,
     lastframe,
     linearity,
+    picture_frame,
     ramp_fit,
     refpix,
     reset,
@@ -43,6 +45,8 @@ _STEPS: tuple[Step, ...] = (
     dark_current.STEP,
     charge_migration.STEP,
     jump.STEP,
+    picture_frame.STEP,
+    clean_flicker_noise.STEP,
     ramp_fit.STEP,
     gain_scale.STEP,
     guider_cds.STEP,

@@ -219,7 +219,7 @@ def test_parameters(alias: str, inputs: dict[str, Path]) -> None:
 SUBARRAY = Case(shape=(1, 4, 17, 23), start=(9, 12), zeroframe=True)
 
 
-OTHERWISE = (*OF_MIRI, "gain_scale", "guider_cds")
+OTHERWISE = (*OF_MIRI, "gain_scale", "guider_cds", "picture_frame", "clean_flicker_noise")
 """Steps that take something else than any ramp."""
 UNABLE = ("jump", "ramp_fit")
 """Steps that fail without references."""

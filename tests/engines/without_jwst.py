@@ -41,7 +41,8 @@ def main(request: Path) -> None:
             result = cls.call(model, **told)
             assert getattr(model.meta.cal_step, NATIVE[alias].cal_step) is None
         first = result[0] if isinstance(result, tuple) else result
-        assert getattr(first.meta.cal_step, NATIVE[alias].cal_step) == "COMPLETE"
+        expected = "SKIPPED" if alias == "picture_frame" else "COMPLETE"  # which NIRSpec alone has
+        assert getattr(first.meta.cal_step, NATIVE[alias].cal_step) == expected
         assert first.meta.calibration_software_version.startswith("calservice ")
         assert getattr(first.cal_logs, alias)
         assert bool(first.meta.ref_file.crds.context_used) or not NATIVE[alias].references

@@ -49,6 +49,10 @@ OPTIONS: Mapping[str, Sequence[Mapping[str, Any]]] = {
         {"minimum_sigclip_groups": 13, "only_use_ints": False, "rejection_threshold": 1.5},
     ),
     "charge_migration": ({}, {"signal_threshold": 12000.0}),
+    "clean_flicker_noise": (
+        {"apply_flat_field": True},
+        {"apply_flat_field": True, "single_mask": False, "background_method": "model"},
+    ),
 }
 
 
@@ -87,6 +91,7 @@ def references_of(step: Step, case: Case, seed: int = 0) -> dict[str, Reference]
         "reset": {"data": some(rng, rng.normal(3, 1, (2, 4, *image)), np.nan), "dq": flags},
         "rscd": {"rscd_group_skip_table": np.array([("ANY", "ANY", 1, 2)], RSCD_COLUMNS)},
         "gain": {"data": some(rng, rng.uniform(1, 2, image), np.nan)},
+        "flat": {"data": some(rng, rng.uniform(0.9, 1.1, image), np.nan)},
         "readnoise": {"data": some(rng, rng.uniform(5, 20, image), np.nan)},
     }
     meta = {
@@ -313,7 +318,10 @@ def tally_of(bound: BoundStep, arrays: Mapping[str, Array], case: Case) -> Mappi
 def test_references_and_arrays_declared_are_those_used(name: str) -> None:
     step, used, read = NATIVE[name], set(), set()
     declared: set[tuple[str, str]] = set()
-    for case in cases_of(name).values():
+    cases = cases_of(name)
+    if not cases:
+        pytest.skip("applies to none of these small exposures")
+    for case in cases.values():
         for options in OPTIONS.get(name, ({},)):
             params = step.params(**options)
             needs = [need for need in step.references if need.needed(params, case.info)]

@@ -1,0 +1,313 @@
+"""Fit and take away the noise that lines of a detector have in common, or that is slow as it is read (1/f)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field, field_validator
+
+from calservice.model.block import Array, Block, Reach
+from calservice.model.step import ExposureInfo, Params, Reference, ReferenceNeed, References, Step
+from calservice.steps.stage1._flicker_draft import (
+    READS,
+    WRITES,
+    Drafts,
+    draft_rates,
+    draft_references,
+    draft_tally,
+    rates_tally,
+)
+
+__all__ = ["STEP", "CleanFlickerNoiseParams"]
+
+_FOURIER = ("NRS_MSASPEC", "NRS_IFU", "NRS_FIXEDSLIT", "NRS_BRIGHTOBJ")
+"""Exposure types that are cleaned in frequency space."""
+_AUTOMATIC = ("NIS_IMAGE", "NRC_IMAGE")
+"""Exposure types for which parameters are found automatically."""
+_LIKELY_GROUPS = 4
+
+
+class CleanFlickerNoiseParams(Params):
+    """Parameters of ``clean_flicker_noise``."""
+
+    autoparam: bool = Field(
+        False, description="Automatically select some fit and background parameters for the input data."
+    )
+    fit_method: Literal["fft", "median"] = Field("median", description="Noise fitting algorithm.")
+    fit_by_channel: bool = Field(False, description="Fit noise separately by amplifier (NIR only).")
+    background_method: Literal["median", "model", "median_image"] | None = Field(
+        "median", description="Background fit."
+    )
+    background_box_size: list[int] | None = Field(
+        None,
+        description="Background box size.",
+        json_schema_extra={"check": "int_list"},
+        min_length=2,
+        max_length=2,
+    )
+    mask_science_regions: bool = Field(False, description="Mask known science regions.")
+    apply_flat_field: bool = Field(False, description="Apply a flat correction before fitting.")
+    n_sigma: float = Field(2.0, description="Clipping level for non-background signal.")
+    fit_histogram: bool = Field(False, description="Fit a value histogram to derive sigma.")
+    single_mask: bool = Field(True, description="Make a single mask for all integrations.")
+    user_mask: str | None = Field(None, description="Path to user-supplied mask")
+    save_mask: bool = Field(False, description="Save the created mask")
+    save_background: bool = Field(False, description="Save the fit background")
+    save_noise: bool = Field(False, description="Save the fit noise")
+    skip: bool = Field(True, description="By default, skip the step.")
+
+    @field_validator("background_method", "user_mask", mode="before")
+    @classmethod
+    def _none(cls, value: Any) -> Any:
+        return None if isinstance(value, str) and value.lower() == "none" else value
+
+
+# -- draft rates, and where they are background
+
+
+def _drafts(params: CleanFlickerNoiseParams, info: ExposureInfo) -> bool:
+    """Tell whether the background is looked for in draft rates."""
+    return params.user_mask is None and _refusal(params, info) is None
+
+
+def _chooses(params: CleanFlickerNoiseParams, info: ExposureInfo) -> bool:
+    return params.autoparam and info.exp_type in _AUTOMATIC
+
+
+def _needs_rates(params: CleanFlickerNoiseParams, info: ExposureInfo) -> bool:
+    return _drafts(params, info) or _chooses(params, info)
+
+
+def draft(
+    block: Block, references: References, params: CleanFlickerNoiseParams, info: ExposureInfo
+) -> dict[str, Array]:
+    """Make draft rates, unless the user gave a mask of the background.
+
+    Parameters
+    ----------
+    block : Block
+        What ``ramp_fit`` reads.
+    references : mapping
+        ``gain`` in electrons/DN and ``readnoise`` in DN, ``data`` (row, column) float32.
+    params : CleanFlickerNoiseParams
+        Parameters.
+    info : ExposureInfo
+        Facts of the exposure.
+
+    Returns
+    -------
+    dict
+        ``draft_slope`` (row, column) and, for masks of each integration, ``int_draft_slope`` (integration, row,
+        column), float32 in DN/s.
+    """
+    if not _needs_rates(params, info):
+        return {}
+    return draft_rates(block, references, info, integrations=not params.single_mask)
+
+
+def _finalize(found: Drafts) -> Mapping[str, Array]:
+    """Return where the scene is background, and what is chosen automatically."""
+    params, info = found.params, found.info
+    made: dict[str, Array] = {}
+    flat = _flat(found.references, info)
+    if _chooses(params, info):
+        from calservice.steps.stage1._flicker_choice import choose
+
+        rates = found.whole("draft_slope")
+        assert rates is not None
+        made["flicker_choice"] = choose(rates, flat, info)
+    if _drafts(params, info):
+        from calservice.steps.stage1._flicker_mask import scene_mask
+
+        rates = found.whole("draft_slope" if params.single_mask else "int_draft_slope")
+        assert rates is not None
+        if flat is not None and _divides(params, info):
+            rates /= flat
+        made["flicker_mask"] = scene_mask(rates, params.n_sigma, params.fit_histogram)
+    return made
+
+
+def _divides(params: CleanFlickerNoiseParams, info: ExposureInfo) -> bool:
+    """Tell whether a flat field is divided by if there is one."""
+    return params.apply_flat_field or _chooses(params, info)
+
+
+def _flat(references: References, info: ExposureInfo) -> Array | None:
+    if "flat" not in references:
+        return None
+    return np.asarray(references["flat"]["whole"]).reshape(info.nrows, info.ncols)
+
+
+def _prepare(references: References, params: CleanFlickerNoiseParams, info: ExposureInfo) -> References:
+    """Fill the holes of the flat field; kept in one row, it is seen whole by all blocks."""
+    if "flat" not in references:
+        return references
+    from calservice.steps.stage1._flicker_mask import whole_flat
+
+    flat = references["flat"]
+    whole = whole_flat(flat["data"]).reshape(-1)
+    return {**references, "flat": Reference({"whole": whole}, flat.meta)}
+
+
+# -- the kernel
+
+
+def clean(
+    block: Block, references: References, params: CleanFlickerNoiseParams, info: ExposureInfo
+) -> dict[str, Array]:
+    """Take the noise of each group away.
+
+    Parameters
+    ----------
+    block : Block
+        ``data`` (integration, group, row, column) float32 in DN, ``groupdq`` of the same shape uint8, and what the
+        tally found: ``flicker_mask``, where the scene is background, (row, column) or (integration, row, column)
+        bool, and ``flicker_choice``, parameters chosen automatically.
+    references : mapping
+        Optionally ``flat`` with its pixels in one row, ``whole`` float32, and ``user_mask`` with ``data`` instead of
+        the mask found.
+    params : CleanFlickerNoiseParams
+        Parameters.
+    info : ExposureInfo
+        Detector, exposure type, axes.
+
+    Returns
+    -------
+    dict
+        ``data``, and ``noise_fitted`` (integration,), for the account: 0 where noise could not be fitted, and nothing
+        was changed.
+
+    Notes
+    -----
+    Source: ``clean_flicker_noise`` in the JWST pipeline documentation. Differences of consecutive groups are cleaned
+    and added to the group before, which was cleaned itself. Medians: after Willott's image1overf. Frequencies: NSClean,
+    Rauscher 2024, PASP 136, 015001.
+    """
+    data, flags = block["data"], block["groupdq"]
+    nints, ngroups = data.shape[:2]
+    fitted = {"noise_fitted": np.ones(nints, np.uint8)}
+    if ngroups < 2:
+        return {"data": np.array(data, np.float32), **fitted}
+    from calservice.steps.stage1._flicker_clean import NoFit, clean_ramp
+
+    how = _cleaning(block, references, params, info)
+    masks = references["user_mask"]["data"] if "user_mask" in references else block["flicker_mask"]
+    made = np.zeros(data.shape, np.float32)
+    for i in range(nints):
+        mask = masks if masks.ndim == 2 else masks[block.window.integration[0] + i]
+        try:
+            clean_ramp(data[i], flags[i], mask, how, made[i])
+        except NoFit:
+            return {"data": np.array(data, np.float32), "noise_fitted": np.zeros(nints, np.uint8)}
+    return {"data": made, **fitted}
+
+
+def _cleaning(block: Block, references: References, params: CleanFlickerNoiseParams, info: ExposureInfo) -> Any:
+    """Return how noise is fitted, automatic choices included."""
+    from calservice.steps.stage1._flicker_clean import Cleaning
+
+    background, channels = params.background_method, params.fit_by_channel
+    if "flicker_choice" in block:
+        smooth, by_channel = block["flicker_choice"]
+        background, channels = "model" if smooth else "median", bool(by_channel)
+    miri = info.exp_type.startswith("MIR")
+    return Cleaning(
+        method=params.fit_method,
+        background=background,
+        box_size=params.background_box_size,
+        n_sigma=params.n_sigma,
+        down=miri or abs(info.slowaxis) == 1,
+        channels=channels and info.subarray == "FULL" and not miri,
+        flat=_flat(references, info) if _divides(params, info) else None,
+        detector=info.detector,
+        subarray=info.subarray,
+    )
+
+
+def _account(made: Mapping[str, Array], params: CleanFlickerNoiseParams, info: ExposureInfo) -> Mapping[str, Any]:
+    fitted = "noise_fitted" not in made or bool(made["noise_fitted"].all())
+    return {} if fitted else {"meta.cal_step.clean_flicker_noise": "FAILED"}
+
+
+def _reach_of_cleaning(params: CleanFlickerNoiseParams, info: ExposureInfo) -> Reach:
+    """Return the reach: a fit in frequency space may fail, and then no integration is changed."""
+    if params.fit_method == "fft":
+        return Reach.everything()
+    return Reach(frozenset(("group", "row", "column")))
+
+
+_CLEANING = Step(
+    alias="clean_flicker_noise",
+    summary="Take flicker noise away",
+    params=CleanFlickerNoiseParams,
+    kernel=clean,
+    reads=("data", "groupdq"),
+    writes=("data", "noise_fitted"),
+    reach=_reach_of_cleaning,
+    tally=rates_tally("flicker_mask", _finalize),
+    account=_account,
+)
+
+
+def _refusal(params: CleanFlickerNoiseParams, info: ExposureInfo) -> str | None:
+    """Return the reason why exposures of a type are not cleaned."""
+    if info.exp_type.startswith("MIR") and info.exp_type != "MIR_IMAGE":
+        return f"{info.exp_type} exposures are not cleaned"
+    if params.fit_method == "fft" and info.exp_type not in _FOURIER:
+        return f"{info.exp_type} exposures are not cleaned in frequency space"
+    return None
+
+
+def _not_applicable(references: References, params: CleanFlickerNoiseParams, info: ExposureInfo) -> str | None:
+    refusal = _refusal(params, info)
+    if refusal is not None or "user_mask" not in references:
+        return refusal
+    shape = references["user_mask"]["data"].shape
+    wrong = shape[-2:] != (info.nrows, info.ncols) or shape[:-2] not in ((), (info.nints,))
+    return f"the mask has the shape {shape}" if wrong else None
+
+
+def _supports(params: CleanFlickerNoiseParams, info: ExposureInfo) -> str | None:
+    if info.num_superstripe or info.multistripe:
+        return "stripes"
+    if params.save_mask or params.save_background or params.save_noise:
+        return "save_mask, save_background or save_noise"
+    if params.background_method == "median_image":
+        return "the background method median_image"
+    if info.read_times and info.ngroups >= _LIKELY_GROUPS:
+        return "explicit read times"
+    if abs(info.slowaxis) not in (1, 2):
+        return "unknown axes of the detector"
+    located = info.exp_type.startswith("NRS") or info.exp_type in ("MIR_IMAGE", "NIS_SOSS")
+    if params.mask_science_regions and located and _drafts(params, info):
+        return f"mask_science_regions of {info.exp_type} exposures"
+    return None
+
+
+STEP = Step(
+    alias="clean_flicker_noise",
+    summary="Fit flicker noise and take it away",
+    params=CleanFlickerNoiseParams,
+    kernel=draft,
+    reads=READS,
+    writes=WRITES,
+    references=(
+        ReferenceNeed("flat", ("data",), optional=True, needed=_divides),
+        ReferenceNeed("pastasoss", optional=True, needed=lambda params, info: info.exp_type == "NIS_SOSS"),
+        *draft_references(_needs_rates),
+    ),
+    parameter_references=(ReferenceNeed("user_mask", ("data",), subarray=False),),
+    reach=lambda params, info: Reach(frozenset(("integration", "group"))),
+    tally=draft_tally(_needs_rates),
+    not_applicable=_not_applicable,
+    otherwise="FAILED",
+    supports=_supports,
+    then=lambda params, info: _CLEANING,
+    prepare=_prepare,
+    rates_too=True,
+    cal_step="clean_flicker_noise",
+    official="jwst.clean_flicker_noise.CleanFlickerNoiseStep",
+)
+"""The step."""
