@@ -50,7 +50,7 @@ def check_of(field: FieldInfo) -> str:
     extra = field.json_schema_extra
     given = extra.get("check") if isinstance(extra, dict) else None
     kind = _plain(field.annotation)
-    if get_origin(kind) is list:
+    if get_origin(kind) is list and given is None:
         return "list(default=list())"
     if given is None and get_origin(kind) is Literal:
         return f"option({', '.join(map(repr, get_args(kind)))}, default={field.default!r})"

@@ -149,10 +149,7 @@ def load_reference(path: str | Path, need: ReferenceNeed) -> Reference:
         known = _cache.get(key)
         if known is not None:
             return known
-        with fits.open(path, memmap=False) as file:
-            arrays = dict(_mapped(path, need))
-            arrays |= _arrays(file, need, [name for name in need.arrays if name not in arrays], arrays)
-            reference = Reference(arrays, _metadata(file))
+        reference = _load_tree(path, need) if need.tree is not None else _load_images(path, need)
     except (OSError, TypeError, ValueError, KeyError) as error:
         raise ReferenceFileError(
             f"{path}: the {need.reftype} reference cannot be read ({error}); "
@@ -165,6 +162,28 @@ def load_reference(path: str | Path, need: ReferenceNeed) -> Reference:
         )
     _cache.put(key, reference)
     return reference
+
+
+def _load_images(path: str | Path, need: ReferenceNeed) -> Reference:
+    with fits.open(path, memmap=False) as file:
+        arrays = dict(_mapped(path, need))
+        arrays |= _arrays(file, need, [name for name in need.arrays if name not in arrays], arrays)
+        return Reference(arrays, _metadata(file))
+
+
+def _load_tree(path: str | Path, need: ReferenceNeed) -> Reference:
+    import asdf
+
+    with asdf.open(path, memmap=False) as file:
+        return _of_tree(file.tree, need)
+
+
+def _of_tree(tree: Mapping[str, Any], need: ReferenceNeed) -> Reference:
+    assert need.tree is not None
+    arrays = need.tree(tree)
+    for array in arrays.values():
+        array.flags.writeable = False
+    return Reference(arrays, {})
 
 
 def _extension(name: str) -> str:
@@ -259,6 +278,8 @@ def reference_of_model(model: Any, need: ReferenceNeed) -> Reference:
     ReferenceFileError
         If it has none of the arrays.
     """
+    if need.tree is not None:
+        return _of_tree(model.instance, need)
     from stdatamodels.dynamicdq import dynamic_mask
 
     arrays: dict[str, Array] = {}

@@ -348,7 +348,23 @@ class _Stage:
         for name in names:
             axes = AXES[name]
             inner = block[name][window.within(block.window).slices(axes)]
-            self._target(name, inner)[window.slices(axes)] = inner
+            if "segment" in axes:
+                self._write_segments(name, inner, window)
+            else:
+                self._target(name, inner)[window.slices(axes)] = inner
+
+    def _write_segments(self, name: str, inner: Array, window: Window) -> None:
+        """Put an array with an axis of segments into that of the exposure, which becomes as long as its blocks need."""
+        at = AXES[name].index("segment")
+        with self.lock:
+            held = self.made.get(name)
+            if held is None or held.shape[at] < inner.shape[at]:
+                lengths = [inner.shape[at] if a == "segment" else getattr(self.whole, a)[1] for a in AXES[name]]
+                longer = np.zeros(lengths, inner.dtype)
+                if held is not None:
+                    longer[(slice(None),) * at + (slice(held.shape[at]),)] = held
+                self.made[name] = held = longer
+            held[window.slices(AXES[name])][(slice(None),) * at + (slice(inner.shape[at]),)] = inner
 
     def _target(self, name: str, like: Array) -> Array:
         with self.lock:

@@ -94,7 +94,7 @@ def exposure_info(model: Any) -> ExposureInfo:
     exposure, where = model.meta.exposure, model.meta.subarray
     *leading, nrows, ncols = model.data.shape
     nints, ngroups = (*leading, 1, 1)[:2]
-    times = getattr(exposure, "read_times", None)
+    times = [_flat(row) for row in getattr(exposure, "read_times", None) or ()]
     return ExposureInfo(
         instrument=str(model.meta.instrument.name or "").upper(),
         detector=str(model.meta.instrument.detector or "").upper(),
@@ -113,7 +113,8 @@ def exposure_info(model: Any) -> ExposureInfo:
         drop_frames=int(exposure.drop_frames1 or 0),
         tsovisit=bool(model.meta.visit.tsovisit),
         num_superstripe=int(getattr(where, "num_superstripe", None) or 0),
-        read_times=() if times is None or not len(times) else tuple(float(t) for row in times for t in _flat(row)),
+        read_times=tuple(float(time) for row in times for time in row),
+        read_counts=tuple(len(row) for row in times),
         fastaxis=int(where.fastaxis or 1),
         slowaxis=int(where.slowaxis or 2),
         noutputs=int(exposure.noutputs or 0),
@@ -123,6 +124,8 @@ def exposure_info(model: Any) -> ExposureInfo:
         integration_end=exposure.integration_end,
         exposure_nints=exposure.nints,
         frame_divisor=None if exposure.nframes is None else exposure.frame_divisor,
+        nsamples=int(exposure.nsamples or 1),
+        xsize=int(where.xsize or 0),
         gain_factor=exposure.gain_factor,
     )
 
@@ -253,7 +256,7 @@ def bind(
     for need in step.parameter_references:
         path = getattr(params, need.reftype)
         if path is not None:
-            references[need.reftype] = load_user_flags(path)
+            references[need.reftype] = load_user_flags(path) if need.tree is None else load_reference(path, need)
     reason = step.not_applicable(references, params, info)
     if reason is not None:
         return Skip(reason, step.skipped_arrays(references, params, info))

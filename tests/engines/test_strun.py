@@ -324,9 +324,7 @@ def test_flags_of_a_user(inputs: dict[str, Path], tmp_path: Path) -> None:
 
 
 OFFICIAL_ONLY = {
-    "save_opt": ("ramp_fit", {"save_opt": True, "save_results": True}),
-    "likely": ("ramp_fit", {"algorithm": "LIKELY", "save_results": True}),
-    "dark_output": ("dark_current", {"dark_output": "averaged.fits", "save_results": True}),
+    "clipping": ("jump", {"find_showers": True, "minimum_sigclip_groups": 2, "save_results": True}),
 }
 
 

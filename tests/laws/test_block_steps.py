@@ -33,7 +33,13 @@ CASES = {
 PIPELINES = {"FGS": "calwebb_guider"}
 OPTIONS: Mapping[str, Sequence[Mapping[str, Any]]] = {
     "saturation": ({}, {"n_pix_grow_sat": 2}, {"n_pix_grow_sat": 0, "use_readpatt": False}),
-    "ramp_fit": ({}, {"suppress_one_group": False}, {"firstgroup": 1}),
+    "ramp_fit": (
+        {},
+        {"suppress_one_group": False},
+        {"firstgroup": 1},
+        {"save_opt": True},
+        {"algorithm": "LIKELY", "save_opt": True},
+    ),
     "dark_current": ({}, {"average_dark_current": 0.5}),
     "firstframe": ({}, {"bright_use_group1": False}),
     "jump": (

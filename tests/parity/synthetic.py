@@ -350,7 +350,8 @@ def bind(alias: str, case: Case, paths: Mapping[str, Path], parameters: Mapping[
             loaded[need.reftype] = fit_to_exposure(whole, need, case.placement, case.shape[2:], path)
     for need in step.parameter_references:
         if parameters.get(need.reftype) is not None:
-            loaded[need.reftype] = load_user_flags(parameters[need.reftype])
+            path = parameters[need.reftype]
+            loaded[need.reftype] = load_user_flags(path) if need.tree is None else load_reference(path, need)
     return BoundStep(step, step.params(**parameters), loaded)
 
 

@@ -260,13 +260,6 @@ def test_average_dark_current_adds_to_the_poisson_variance(tmp_path: Path) -> No
 
 def test_what_is_not_native() -> None:
     info = Case().info
-    ramp_fit = NATIVE["ramp_fit"]
-    for parameters in ({"save_opt": True}, {"algorithm": "LIKELY"}):
-        assert ramp_fit.supports(ramp_fit.params(**parameters), info)
-    assert ramp_fit.supports(ramp_fit.params(), replace(info, read_times=(1.0,)))
-    assert ramp_fit.supports(ramp_fit.params(), info) is None
-    dark = NATIVE["dark_current"]
-    assert dark.supports(dark.params(dark_output="dark.fits"), info)
     guider = NATIVE["guider_cds"]
     stars = replace(info, exp_type="FGS_ID-STACK")
     for other in (info, replace(stars, nints=1), replace(stars, ngroups=1)):
