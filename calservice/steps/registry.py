@@ -10,6 +10,7 @@ from calservice.steps.stage1 import (
     charge_migration,
     dark_current,
     dq_init,
+    emicorr,
     firstframe,
     gain_scale,
     group_scale,
@@ -31,6 +32,7 @@ __all__ = ["NATIVE"]
 _STEPS: tuple[Step, ...] = (
     group_scale.STEP,
     dq_init.STEP,
+    emicorr.STEP,
     saturation.STEP,
     ipc.STEP,
     superbias.STEP,

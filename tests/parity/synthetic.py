@@ -46,6 +46,8 @@ class Case:
     seed: int = 1
     read_times: tuple[float, ...] = ()
     frame_divisor: int | None = None
+    readpatt: str = "ANY"
+    subarray: str = "ANY"
 
     @property
     def info(self) -> ExposureInfo:
@@ -54,8 +56,8 @@ class Case:
             instrument=self.instrument,
             detector=self.detector,
             exp_type=self.exp_type,
-            readpatt="ANY",
-            subarray="ANY",
+            readpatt=self.readpatt,
+            subarray=self.subarray,
             nints=nints,
             ngroups=ngroups,
             nrows=nrows,
