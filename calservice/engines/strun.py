@@ -240,8 +240,12 @@ class _NativeStep(_Ours):
         return result if integrations is None else (result, integrations)
 
     def _save_product(self, product: OptionalProduct, model: Any, name: str | None) -> None:
-        """Save an optional product in the folder of this step."""
-        if product.suffix and name is not None:
+        """Save an optional product: in the folder of this step, but for trees, which go where the parameter says."""
+        from calservice.run.optional import save_tree
+
+        if isinstance(model, dict):
+            save_tree(model, Path(str(name)), product.ext)
+        elif product.suffix and name is not None:
             self.save_model(model, product.suffix, output_file=name)
         else:
             model.save(self.make_output_path(basepath=name, suffix=product.suffix or False, ext=product.ext or None))

@@ -48,6 +48,7 @@ AXES: Mapping[str, tuple[Axis, ...]] = {
     "opt_pedestal": ("integration", "row", "column"),
     "opt_chisq": ("row", "column"),
     "opt_emi_waves": ("segment",),
+    "opt_persistence": ("row", "column"),
 }
 """The axes of every array that a block step may read or make, by name."""
 

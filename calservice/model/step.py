@@ -96,6 +96,12 @@ class ExposureInfo:
     """Integrations of the whole exposure, of which this file may hold a part, if it is told."""
     frame_divisor: int | None = None
     """What sums of frames were divided by on board, if that and NFRAMES are told."""
+    start_time: float = 0.0
+    """Start of the exposure, MJD (UTC)."""
+    integration_time: float = 0.0
+    """Effective time of an integration, seconds."""
+    integration_starts: tuple[float, ...] = ()
+    """Starts of the integrations of this file, MJD (UTC), if it has a table of them."""
     nsamples: int = 1
     """Samples averaged into a read of a pixel."""
     xsize: int = 0
@@ -229,13 +235,15 @@ class OptionalProduct:
 
     Attributes
     ----------
-    model : callable
-        ``model(info)`` gives the name of its class in ``stdatamodels.jwst.datamodels``.
+    model : callable, optional
+        ``model(info)`` gives the name of its class in ``stdatamodels.jwst.datamodels``. Without it, the product is
+        an ASDF tree, whose entries replace those in the file of that name, if there is one.
     wanted : callable
         ``wanted(params, info)`` tells whether it is asked for.
     arrays : callable
         ``arrays(made, references, params, info)`` gives its arrays by attribute, from what the kernel made of the
-        whole exposure and the references as prepared.
+        whole exposure and the references as prepared; or the entries of a tree, mappings that get the ``filename``
+        of the exposure.
     named_by : str
         The parameter that names the file. If that is empty, the file is named after the exposure; if there is no
         such parameter, as the result of the step.
@@ -249,7 +257,7 @@ class OptionalProduct:
         ``metadata(references, params, info)`` gives metadata that differ from these, by datamodel path.
     """
 
-    model: Callable[[ExposureInfo], str]
+    model: Callable[[ExposureInfo], str] | None = None
     wanted: Callable[[Any, ExposureInfo], bool]
     arrays: Callable[[Mapping[str, Array], References, Any, ExposureInfo], Mapping[str, Any]]
     named_by: str = ""

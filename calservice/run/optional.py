@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from calservice.model.block import OPTIONAL, Array
@@ -11,7 +12,29 @@ from calservice.model.step import ExposureInfo, OptionalProduct
 from calservice.run.blocks import BoundStep, with_parts
 from calservice.run.results import put_metadata
 
-__all__ = ["optional_products", "recorded_references", "without_optional"]
+__all__ = ["optional_products", "recorded_references", "save_tree", "without_optional"]
+
+
+def save_tree(entries: Mapping[str, Any], path: Path, ext: str) -> None:
+    """Write entries of an ASDF tree into a file; others that it has already stay.
+
+    Parameters
+    ----------
+    entries : mapping
+        By name.
+    path : Path
+        The file.
+    ext : str
+        Its extension, whatever ``path`` has.
+    """
+    import asdf
+
+    path = path.with_suffix(ext)
+    tree: dict[str, Any] = {}
+    if path.exists():
+        with asdf.open(path, memmap=False, lazy_load=False) as file:
+            tree = {name: found for name, found in file.tree.items() if name not in ("asdf_library", "history")}
+    asdf.AsdfFile({**tree, **entries}).write_to(path)
 
 
 def without_optional(made: Mapping[str, Array]) -> dict[str, Array]:
@@ -45,8 +68,9 @@ def optional_products(
 
     Yields
     ------
-    product, model, name : OptionalProduct, datamodel, str or None
-        The declaration, the product, and the file name that it is to be named by, None for that of the result.
+    product, model, name : OptionalProduct, datamodel or dict, str or None
+        The declaration, the product, a dict where it is a tree, and the file name that it is to be named by, None
+        for that of the result.
     """
     from stdatamodels.jwst import datamodels
 
@@ -54,6 +78,11 @@ def optional_products(
         if not product.wanted(bound.params, info):
             continue
         references = next(iter(with_parts(bound, info))).references
+        if product.model is None:
+            tree = product.arrays(made, references, bound.params, info)
+            entries = {name: {"filename": model.meta.filename, **entry} for name, entry in tree.items()}
+            yield product, entries, getattr(bound.params, product.named_by)
+            continue
         result = getattr(datamodels, product.model(info))()
         for name, array in product.arrays(made, references, bound.params, info).items():
             setattr(result, name, array)

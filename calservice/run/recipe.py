@@ -23,7 +23,7 @@ from calservice.recipes import recipe_for
 from calservice.run import logs, models
 from calservice.run.blocks import BoundStep, run_fused
 from calservice.run.hooks import run_hooks
-from calservice.run.optional import optional_products, recorded_references, without_optional
+from calservice.run.optional import optional_products, recorded_references, save_tree, without_optional
 from calservice.run.records import recorded
 from calservice.run.results import put_metadata, put_results
 from calservice.steps.registry import NATIVE
@@ -103,7 +103,7 @@ class _Runner:
     def info(self) -> ExposureInfo:
         """The facts of the exposure, with those that earlier steps settled."""
         model = self.result
-        return self.planned if model is None else replace(self.planned, gain_factor=model.meta.exposure.gain_factor)
+        return self.planned if model is None else replace(self.planned, **models.facts_beyond_header(model))
 
     def _all_steps(self) -> tuple[str, ...]:
         """Return the steps in order, those that are off as well."""
@@ -212,6 +212,9 @@ class _Runner:
         for product, model, name in optional_products(bound, made, self.result, self.info, places):
             if product.like == "exposure":
                 model.meta.ref_file = recorded_before
+            if isinstance(model, dict):
+                save_tree(model, self.out / str(name), product.ext)
+                continue
             told = {**values, "output_ext": product.ext} if product.ext else values
             if name is None:
                 self._write(model, product.suffix, told)
