@@ -61,6 +61,10 @@ OPTIONS: Mapping[str, Sequence[Mapping[str, Any]]] = {
         {"algorithm": "sequential"},
         {"onthefly_corr_freq": [390.625], "save_intermediate_results": True},
     ),
+    "persistence": (
+        {"persistence_time": 30},
+        {"persistence_time": 400, "dn_threshold": 20000.0, "save_persistence": "kept.asdf", "persistence_dnu": True},
+    ),
     "charge_migration": ({}, {"signal_threshold": 12000.0}),
 }
 

@@ -71,6 +71,8 @@ class Case:
             xstart=self.start[0],
             ystart=self.start[1],
             frame_divisor=self.frame_divisor,
+            start_time=60000.0,
+            integration_time=100.0,
         )
 
     @property
@@ -273,10 +275,29 @@ def write_references(
     save("dark", lambda rng: _dark(rng, size, dark_readout, dark_ints, dark_rate, rarity))
     save("gain", image(dm.GainModel, 1.5, 2.5, [np.nan, -1, 0]))
     save("readnoise", image(dm.ReadnoiseModel, 5, 20, [np.nan, 0]))
+    if "emicorr" in kinds:
+        paths["emicorr"] = _interference(folder / "emicorr.asdf")
     for kind, plain in _plain(random, size).items():
         if kind in kinds:
             paths[kind] = _save(plain, case, folder / f"{kind}.fits", placed=False)
     return paths
+
+
+def _interference(path: Path) -> Path:
+    """Write a reference of one frequency, which is known of the full frame of MIRI and of one subarray."""
+    from stdatamodels.jwst import datamodels as dm
+
+    model = dm.EmiModel()
+    wave = np.sin(np.arange(60) * np.pi / 30) + np.sin(np.arange(60) * np.pi / 15 + 1) / 3
+    model.frequencies = {"Hz390": {"frequency": 390.625, "phase_amplitudes": wave}}
+    model.subarray_cases = {
+        name: {"rowclocks": row, "frameclocks": frame, "freqs": {"FAST": ["Hz390"]}}
+        for name, row, frame in (("FULL_FAST", 271, 277504), ("SUB64", 28, 8512))
+    }
+    model.meta.author, model.meta.description, model.meta.pedigree = "test", "synthetic", "GROUND"
+    model.meta.useafter = "2020-01-01T00:00:00"
+    model.save(str(path))
+    return path
 
 
 def _plain(random: Callable[[str], np.random.Generator], size: tuple[int, int]) -> dict[str, Any]:

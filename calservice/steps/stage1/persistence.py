@@ -113,8 +113,9 @@ def flag(block: Block, references: References, params: PersistenceParams, info: 
     """
     from calservice.steps.stage1 import _persistence_kernels as kernels
 
-    assert params.persistence_time is not None
     flags, ends = owned(block["groupdq"], np.uint8), _windows(block, references, params, info)
+    if params.persistence_time is None:  # no window opens
+        return {"groupdq": flags}
     kernels.flag_windows(
         block["data"],
         flags,
