@@ -126,6 +126,14 @@ def test_readouts(subarray: str, readpatt: str, algorithm: str, reference: Path)
     assert not np.array_equal(made.data, exposure((2, 5, 24, ncols), subarray, readpatt).data)
 
 
+@pytest.mark.parametrize("separately", [False, True])
+@pytest.mark.parametrize("shape", [(2, 6, 48, 56), (1, 5, 256, 24)], ids=["half a period", "whole periods"])
+def test_groups_in_step_with_the_wave(shape: tuple[int, ...], separately: bool, reference: Path) -> None:
+    """Two phases, or all, then leave ramps equally straight, and rounding decides."""
+    subarray = "FULL" if shape[2] == 48 else "MASK1550"
+    both(exposure(shape, subarray), reference, fit_ints_separately=separately)
+
+
 def test_bins_without_a_value(reference: Path) -> None:
     """More bins than phases at which pixels are read: nothing is subtracted."""
     before = exposure((1, 5, 24, 40))

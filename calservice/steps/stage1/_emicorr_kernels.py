@@ -103,7 +103,9 @@ def nearest_trials(trials: Array, advance: float, integrations: Array) -> Array:
 
 
 @compiled
-def chisq_terms(sums: Array, counts: Array, template: Array, trials: Array, pieces: Array) -> tuple[Array, Array]:
+def chisq_terms(
+    sums: Array, counts: Array, template: Array, trials: Array, pieces: Array
+) -> tuple[Array, Array, float]:
     """Return how chi-squared of straight ramps depends on the amplitude of a wave, at all trial phases.
 
     Parameters
@@ -121,6 +123,8 @@ def chisq_terms(sums: Array, counts: Array, template: Array, trials: Array, piec
     -------
     quadratic, linear : ndarray
         Coefficients, (integration, trial).
+    strength : float
+        What the largest quadratic coefficient would be if lines took nothing away from the wave.
     """
     nphases, ngroups, nints = sums.shape
     quadratic, linear = np.zeros((nints, trials.size)), np.zeros((nints, trials.size))
@@ -129,6 +133,7 @@ def chisq_terms(sums: Array, counts: Array, template: Array, trials: Array, piec
         st += g
         stt += g * g
     delta = ngroups * stt - st * st
+    strength = 0.0
     sy, sty, syz = np.zeros((nphases, nints)), np.zeros((nphases, nints)), np.zeros(nints)
     for n in range(nphases):
         for g in range(ngroups):
@@ -151,7 +156,8 @@ def chisq_terms(sums: Array, counts: Array, template: Array, trials: Array, piec
                 mixed = stt * sz * sy[n, i] - st * stz * sy[n, i] - st * sz * sty[n, i] + ngroups * stz * sty[n, i]
                 quadratic[i, m] += counts[i, n] / delta * own
                 linear[i, m] += 2 / delta * mixed - 2 * syz[i]
-    return quadratic, linear
+                strength = max(strength, counts[i, n] * szz)
+    return quadratic, linear, strength
 
 
 @compiled
