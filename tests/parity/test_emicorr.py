@@ -111,12 +111,12 @@ def test_parameters(parameters: dict[str, Any], reference: Path) -> None:
 
 
 SUBARRAYS = [(name, "FASTR1") for name in _CLOCKS if not name.startswith("FULL") and name not in ("SUB128", "SUB256")]
+OTHERS = [("SUB64", "SLOWR1"), ("FULL", "FAST"), ("FULL", "SLOW"), ("FULL", "SLOWR1")]
 
 
-@pytest.mark.parametrize("algorithm", ["joint", "sequential"])
 @pytest.mark.parametrize(
-    ("subarray", "readpatt"),
-    [*SUBARRAYS, ("SUB64", "FAST"), ("SUB64", "SLOWR1"), ("FULL", "FAST"), ("FULL", "SLOW"), ("FULL", "SLOWR1")],
+    ("subarray", "readpatt", "algorithm"),
+    [*((*one, "joint") for one in SUBARRAYS + OTHERS), *((*one, "sequential") for one in OTHERS)],
 )
 def test_readouts(subarray: str, readpatt: str, algorithm: str, reference: Path) -> None:
     """The full frame reaches the reference pixels of the last column, which are read late."""

@@ -130,7 +130,7 @@ def fit_likely(
         noise,
         owned_image(block.arrays.get("average_dark_current"), (nrows, ncols), np.float64),
         (expected.steps, expected.photons[0], expected.photons[1], expected.reads[0], expected.reads[1]),
-        expected.averaged,
+        expected.averaged.astype(np.float64),
         (_ONE_OMITTED, _TWO_OMITTED),
         integrations,
         chisq,

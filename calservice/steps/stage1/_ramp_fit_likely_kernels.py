@@ -19,10 +19,14 @@ from calservice.steps.stage1._ramp_fit_likely_tiles import (
     TILE,
     UNCERTAINTY,
     fit_tile,
+    largest_falls,
     leave_out,
-    omissions,
+    omit_one,
+    omit_two,
+    variances,
     workspace,
 )
+from calservice.steps.stage1._ramp_fit_tiles import sort_columns
 
 __all__ = ["combine", "fit_block"]
 
@@ -36,26 +40,68 @@ def _load(
 ) -> None:
     """Fill the differences of a tile's groups, DN/s, and which of them are usable: neither group has a flag."""
     for k in range(steps.size):
+        step = steps[k]
         for c in range(width):
-            rise = data[i, k + 1, y, x0 + c] - data[i, k, y, x0 + c]
-            diffs[k, c] = rise / steps[k]
-            either = groupdq[i, k + 1, y, x0 + c] | groupdq[i, k, y, x0 + c]
-            use[k, c] = 0.0 if either else 1.0
+            diffs[k, c] = (data[i, k + 1, y, x0 + c] - data[i, k, y, x0 + c]) / step
+        for c in range(width):
+            use[k, c] = 0.0 if groupdq[i, k + 1, y, x0 + c] | groupdq[i, k, y, x0 + c] else 1.0
 
 
 @compiled
-def _medians(diffs: Array, width: int, rates: Array) -> None:
+def _medians(diffs: Array, width: int, ordered: Array, rates: Array) -> None:
     """Fill the median difference of each pixel, 0 if it is negative; NaN if one difference is."""
     n = diffs.shape[0]
-    values = np.empty(n)
     for c in range(width):
-        known = True
-        for k in range(n):
-            values[k] = diffs[k, c]
-            known = known and not np.isnan(values[k])
-        values.sort()
-        middle = values[n // 2] if n % 2 else (values[n // 2 - 1] + values[n // 2]) / 2.0
-        rates[c] = middle * (middle > 0.0) if known else np.nan
+        rates[c] = 0.0
+    for k in range(n):
+        for c in range(width):
+            ordered[k, c] = diffs[k, c]
+            rates[c] = np.nan if np.isnan(diffs[k, c]) else rates[c]
+    sort_columns(ordered, width)
+    for c in range(width):
+        half = n // 2
+        middle = ordered[half, c] if n % 2 else (ordered[half - 1, c] + ordered[half, c]) / 2.0
+        rates[c] = np.nan if np.isnan(rates[c]) else middle * (1.0 if middle > 0.0 else 0.0)
+
+
+@compiled
+def _pairs_count(use: Array, width: int, averaged: Array) -> bool:
+    """Tell whether pairs of differences have to be looked at.
+
+    They matter where groups are means of reads, and where so few differences are left that chi-squared without two of
+    them is no number, in which case none is left out.
+    """
+    if averaged.any():
+        return True
+    for c in range(width):
+        usable = 0.0
+        for k in range(use.shape[0]):
+            usable += use[k, c]
+        if usable <= _FEWEST:
+            return True
+    return False
+
+
+@compiled
+def _gather(
+    diffs: Array,
+    use: Array,
+    guesses: Array,
+    pixels: Array,
+    todo: Array,
+    left: int,
+    again: tuple[Array, ...],
+) -> None:
+    """Copy what is to be fitted of some pixels of a tile to the front of another."""
+    for k in range(diffs.shape[0]):
+        if todo[left - 1] == left - 1:  # all up to there
+            again[0][k, :left], again[1][k, :left] = diffs[k, :left], use[k, :left]
+            continue
+        for j in range(left):
+            again[0][k, j], again[1][k, j] = diffs[k, todo[j]], use[k, todo[j]]
+    for j in range(left):
+        again[2][0, j] = guesses[todo[j]]
+        again[2][1, j], again[2][2, j] = pixels[0, todo[j]], pixels[1, todo[j]]
 
 
 @compiled
@@ -77,27 +123,27 @@ def _find_jumps(
     """
     n = diffs.shape[0]
     work, again = spaces
-    todo, left = np.empty(TILE, np.int64), width
+    todo, left, falls = np.empty(TILE, np.int64), width, np.empty((2, TILE))
     for c in range(width):
         todo[c] = c
     for turn in range(n):
-        for k in range(n):
-            for j in range(left):
-                again[0][k, j], again[1][k, j] = diffs[k, todo[j]], use[k, todo[j]]
-        for j in range(left):
-            again[2][0, j] = guesses[todo[j]]
-            again[2][1, j], again[2][2, j] = pixels[0, todo[j]], pixels[1, todo[j]]
+        _gather(diffs, use, guesses, pixels, todo, left, again)
         fit_tile(again[0], again[1], again[2], left, expected, work)
-        omissions(again[1], left, work)
+        omit_one(again[1], left, work)
+        pairs = _pairs_count(again[1], left, averaged)
+        if pairs:
+            omit_two(again[1], left, work)
+        largest_falls(n, left, work, averaged, pairs, falls)
         kept = 0
         for j in range(left):
             c = todo[j]
             if turn == 0:
                 rates[c] = work[0][RATE, j]
-            found, rate = leave_out(again[1], j, averaged, limits, work)
-            if not found:
+            alone = falls[0, j] - limits[0] > falls[1, j] - limits[1]
+            best, limit = (falls[0, j], limits[0]) if alone else (falls[1, j], limits[1])
+            if not best > limit:
                 continue
-            rates[c] = rates[c] * 0.0 + rate
+            rates[c] = rates[c] * 0.0 + leave_out(again[1], j, alone, best, work)
             usable = 0.0
             for k in range(n):
                 use[k, c] = again[1][k, j]
@@ -111,16 +157,25 @@ def _find_jumps(
 
 
 @compiled
-def _flags(groupdq: Array, i: int, y: int, x: int, usable: Array, c: int, use: Array) -> np.int64:
-    """Return the flags of a ramp: jumps that it had or that were found, saturation, and whether no group is usable."""
-    dq, spent = np.int64(0), True
+def _flags(groupdq: Array, i: int, y: int, x0: int, width: int, usable: Array, use: Array, dqs: Array) -> None:
+    """Fill the flags of ramps: jumps that they had or that were found, saturation, and whether no group is usable."""
+    spent = np.empty(TILE, np.int64)
+    for c in range(width):
+        dqs[c], spent[c] = 0, DO_NOT_USE
     for g in range(groupdq.shape[1]):
-        flag = np.int64(groupdq[i, g, y, x])
-        if g > 0 and usable[g - 1, c] != use[g - 1, c]:
-            flag |= JUMP_DET
-        dq |= flag & (JUMP_DET | SATURATED)
-        spent = spent and (flag & (DO_NOT_USE | SATURATED)) != 0
-    return dq | np.int64(DO_NOT_USE if spent else 0)
+        for c in range(width):
+            flag = np.int64(groupdq[i, g, y, x0 + c])
+            found = JUMP_DET if g > 0 and usable[max(g - 1, 0), c] != use[max(g - 1, 0), c] else 0
+            dqs[c] |= (flag & (JUMP_DET | SATURATED)) | found
+            spent[c] = spent[c] if flag & (DO_NOT_USE | SATURATED) else 0
+    for c in range(width):
+        dqs[c] |= spent[c]
+
+
+@compiled
+def _store(out: Array, i: int, y: int, x0: int, values: Array) -> None:
+    for c in range(values.size):
+        out[i, y, x0 + c] = values[c]
 
 
 @compiled
@@ -163,6 +218,7 @@ def fit_block(
     diffs, use, usable = np.empty((n, TILE)), np.empty((n, TILE)), np.empty((n, TILE))
     spaces = (workspace(n), (np.empty((n, TILE)), np.empty((n, TILE)), np.empty((3, TILE))))
     guesses, rates, pixels = np.empty(TILE), np.empty(TILE), np.empty((3, TILE))
+    ordered, dqs = np.empty((n, TILE)), np.empty(TILE, np.int64)
     for i in range(nints):
         for y in range(nrows):
             for x0 in range(0, ncols, TILE):
@@ -171,21 +227,22 @@ def fit_block(
                 for c in range(width):
                     pixels[0, c], pixels[1, c] = gain[y, x0 + c], noise[y, x0 + c]
                 usable[:] = use
-                _medians(diffs, width, guesses)
+                _medians(diffs, width, ordered, guesses)
                 _find_jumps(diffs, use, width, pixels, expected, averaged, limits, spaces, guesses, rates)
                 for c in range(width):
                     spaces[1][2][0, c] = rates[c] * (rates[c] > 0.0) + dark[y, x0 + c]
                     spaces[1][2][1, c], spaces[1][2][2, c] = pixels[0, c], pixels[1, c]
                 fit_tile(diffs, use, spaces[1][2], width, expected, spaces[0])
+                variances(n, width, expected, spaces[0])
+                _flags(groupdq, i, y, x0, width, usable, use, dqs)
                 made = spaces[0][0]
                 for c in range(width):
-                    x = x0 + c
-                    integrations[0][i, y, x] = made[RATE, c]
-                    integrations[1][i, y, x] = pixeldq[y, x] | _flags(groupdq, i, y, x, usable, c, use)
-                    integrations[2][i, y, x] = made[UNCERTAINTY, c]
-                    integrations[3][i, y, x] = made[POISSON, c]
-                    integrations[4][i, y, x] = made[READ, c]
-                    chisq[i, y, x] = made[CHISQ, c]
+                    integrations[1][i, y, x0 + c] = pixeldq[y, x0 + c] | dqs[c]
+                _store(integrations[0], i, y, x0, made[RATE, :width])
+                _store(integrations[2], i, y, x0, made[UNCERTAINTY, :width])
+                _store(integrations[3], i, y, x0, made[POISSON, :width])
+                _store(integrations[4], i, y, x0, made[READ, :width])
+                _store(chisq, i, y, x0, made[CHISQ, :width])
 
 
 @compiled

@@ -19,8 +19,11 @@ __all__ = [
     "TILE",
     "UNCERTAINTY",
     "fit_tile",
+    "largest_falls",
     "leave_out",
-    "omissions",
+    "omit_one",
+    "omit_two",
+    "variances",
     "workspace",
 ]
 
@@ -108,15 +111,15 @@ def _sums(diffs: Array, use: Array, width: int, work: tuple[Array, ...]) -> None
     up, up_d, down, down_d = work[_SUM_THETA], work[_SUM_THETA_D], work[_SUM_PHI], work[_SUM_PHI_D]
     db, dc = work[_DB], work[_DC]
     last = theta[n]
-    mixed, own = np.zeros(TILE), np.zeros(TILE)
+    mixed, own, inverse = np.zeros(TILE), np.zeros(TILE), np.empty(TILE)
     for c in range(width):
-        made[_B, c], made[_C, c] = 0.0, 0.0
+        made[_B, c], made[_C, c], inverse[c] = 0.0, 0.0, 1.0 / last[c]
     for k in range(n):
         sign = 1.0 if k % 2 else -1.0
         for c in range(width):
-            dc[k, c] = sign / last[c] * (phi[k + 1, c] * up[k, c] + theta[k, c] * down[k, c]) * use[k, c]
+            dc[k, c] = sign * inverse[c] * (phi[k + 1, c] * up[k, c] + theta[k, c] * down[k, c]) * use[k, c]
         for c in range(width):
-            db[k, c] = sign / last[c] * (phi[k + 1, c] * up_d[k + 1, c] + theta[k, c] * down_d[k, c])
+            db[k, c] = sign * inverse[c] * (phi[k + 1, c] * up_d[k + 1, c] + theta[k, c] * down_d[k, c])
         for c in range(width):
             rise = diffs[k, c] * use[k, c]
             made[_B, c] += rise * dc[k, c]
@@ -151,15 +154,17 @@ def fit_tile(
         Written: the `workspace`; its first array gets the results, by row.
     """
     n = diffs.shape[0]
-    made, alpha, beta, dc = work[_MADE], work[_ALPHA], work[_BETA], work[_DC]
+    made, alpha, beta = work[_MADE], work[_ALPHA], work[_BETA]
     photons, beside, reads, reads_beside = expected[1], expected[2], expected[3], expected[4]
     for c in range(width):
         made[_BASE, c], made[_SQUARE, c] = given[0, c] / given[1, c], given[2, c] * given[2, c]
-        made[POISSON, c], made[READ, c] = 0.0, 0.0
     for k in range(n):
+        light, read = photons[k], reads[k]
         for c in range(width):
-            alpha[k, c] = made[_BASE, c] * photons[k] + made[_SQUARE, c] * reads[k]
-            beta[k, c] = made[_BASE, c] * beside[k] + made[_SQUARE, c] * reads_beside[k]
+            alpha[k, c] = made[_BASE, c] * light + made[_SQUARE, c] * read
+        light, read = beside[k], reads_beside[k]
+        for c in range(width):
+            beta[k, c] = made[_BASE, c] * light + made[_SQUARE, c] * read
     _rescale(n, width, alpha, beta, work[_THETA], made[_SCALE])
     for k in range(n - 1):
         for c in range(width):
@@ -169,31 +174,43 @@ def fit_tile(
     for c in range(width):
         made[RATE, c] = made[_B, c] * (1.0 / made[_C, c])
         made[CHISQ, c] = (made[_A, c] - made[_B, c] * made[_B, c] / made[_C, c]) / made[_SCALE, c]
-        made[UNCERTAINTY, c] = np.sqrt(made[_SCALE, c] / made[_C, c])
-    for k in range(n):
-        for c in range(width):
-            weight = dc[k, c] / made[_C, c]
-            made[POISSON, c] += weight * weight * (made[_BASE, c] * photons[k])
-            made[READ, c] += weight * weight * (made[_SQUARE, c] * reads[k])
-        if k == 0:
-            continue
-        for c in range(width):
-            weights = 2.0 * (dc[k, c] / made[_C, c]) * (dc[k - 1, c] / made[_C, c])
-            made[POISSON, c] += weights * (made[_BASE, c] * beside[k - 1])
-            made[READ, c] += weights * (made[_SQUARE, c] * reads_beside[k - 1])
 
 
 @compiled
-def omissions(use: Array, width: int, work: tuple[Array, ...]) -> None:
-    """Fill rate and chi-squared of the ramps of a fitted tile without one difference, and without two neighbours."""
+def variances(n: int, width: int, expected: tuple[Array, ...], work: tuple[Array, ...]) -> None:
+    """Fill the uncertainties of the rates of a fitted tile of ``n`` differences, and their two variances."""
+    made, dc = work[_MADE], work[_DC]
+    photons, beside, reads, reads_beside = expected[1], expected[2], expected[3], expected[4]
+    for c in range(width):
+        made[UNCERTAINTY, c] = np.sqrt(made[_SCALE, c] / made[_C, c])
+        made[POISSON, c], made[READ, c] = 0.0, 0.0
+    for k in range(n):
+        light, read = photons[k], reads[k]
+        for c in range(width):
+            square = dc[k, c] * dc[k, c]
+            made[POISSON, c] += square * light
+            made[READ, c] += square * read
+    for k in range(1, n):
+        light, read = beside[k - 1], reads_beside[k - 1]
+        for c in range(width):
+            product = 2.0 * dc[k, c] * dc[k - 1, c]
+            made[POISSON, c] += product * light
+            made[READ, c] += product * read
+    for c in range(width):
+        whole = made[_C, c] * made[_C, c]
+        made[POISSON, c] *= made[_BASE, c] / whole
+        made[READ, c] *= made[_SQUARE, c] / whole
+
+
+@compiled
+def omit_one(use: Array, width: int, work: tuple[Array, ...]) -> None:
+    """Fill rate and chi-squared of the ramps of a fitted tile without each difference."""
     n = use.shape[0]
-    made, beta, theta, phi, db, dc = work[_MADE], work[_BETA], work[_THETA], work[_PHI], work[_DB], work[_DC]
-    inverse, beside = work[_INVERSE], work[_BESIDE]
-    one, one_rate, two, two_rate = work[_ONE], work[_ONE_RATE], work[_TWO], work[_TWO_RATE]
+    made, theta, phi, db, dc = work[_MADE], work[_THETA], work[_PHI], work[_DB], work[_DC]
+    inverse, one, rate = work[_INVERSE], work[_ONE], work[_ONE_RATE]
     for k in range(n):
         for c in range(width):
             inverse[k, c] = theta[k, c] * phi[k + 1, c] / theta[n, c] * use[k, c]
-            beside[k, c] = -beta[k, c] * theta[k, c] * phi[k + 2, c] / theta[n, c] if k < n - 1 else 0.0
         for c in range(width):
             total, product, weight, d = made[_A, c], made[_B, c], made[_C, c], inverse[k, c]
             p, q = dc[k, c], db[k, c]
@@ -201,8 +218,20 @@ def omissions(use: Array, width: int, work: tuple[Array, ...]) -> None:
             b = (q - a * p) / d
             left = total + a * a * weight - 2 * a * product + b * b * d - 2 * b * q + 2 * a * b * p
             used = use[k, c] != 0.0
-            one_rate[k, c] = a if used else made[RATE, c]
+            rate[k, c] = a if used else made[RATE, c]
             one[k, c] = left / made[_SCALE, c] if used else made[CHISQ, c]
+
+
+@compiled
+def omit_two(use: Array, width: int, work: tuple[Array, ...]) -> None:
+    """Fill rate and chi-squared of the ramps of a fitted tile without two neighbouring differences."""
+    n = use.shape[0]
+    made, beta, theta, phi, db, dc = work[_MADE], work[_BETA], work[_THETA], work[_PHI], work[_DB], work[_DC]
+    inverse, beside = work[_INVERSE], work[_BESIDE]
+    one, one_rate, two, two_rate = work[_ONE], work[_ONE_RATE], work[_TWO], work[_TWO_RATE]
+    for k in range(n - 1):
+        for c in range(width):
+            beside[k, c] = -beta[k, c] * theta[k, c] * phi[k + 2, c] / theta[n, c]
     for k in range(n - 1):
         for c in range(width):
             total, product, weight = made[_A, c], made[_B, c], made[_C, c]
@@ -226,40 +255,44 @@ def omissions(use: Array, width: int, work: tuple[Array, ...]) -> None:
 
 
 @compiled
-def _largest(fall: float, best: float, first: bool) -> float:
-    """Return the larger of two values, NaN if one is."""
-    return fall if first or fall > best or np.isnan(fall) else best
+def largest_falls(n: int, width: int, work: tuple[Array, ...], averaged: Array, pairs: bool, falls: Array) -> None:
+    """Fill by how much chi-squared falls at most without one difference, and without two; NaN if one fall is.
+
+    Two can only be due to one group that is the mean of several reads.
+    """
+    made, one, two = work[_MADE], work[_ONE], work[_TWO]
+    for c in range(width):
+        falls[0, c] = made[CHISQ, c] - one[0, c]
+        falls[1, c] = (made[CHISQ, c] - two[0, c]) * averaged[0] if pairs else 0.0
+    for k in range(1, n):
+        for c in range(width):
+            fall = made[CHISQ, c] - one[k, c]
+            falls[0, c] = fall if fall > falls[0, c] or np.isnan(fall) else falls[0, c]
+    if pairs:
+        for k in range(1, n - 1):
+            for c in range(width):
+                fall = (made[CHISQ, c] - two[k, c]) * averaged[k]
+                falls[1, c] = fall if fall > falls[1, c] or np.isnan(fall) else falls[1, c]
 
 
 @compiled
-def leave_out(
-    use: Array, c: int, averaged: Array, limits: tuple[float, float], work: tuple[Array, ...]
-) -> tuple[bool, float]:
-    """Leave out the difference, or the two, without which chi-squared of a ramp falls most, if it does enough.
+def leave_out(use: Array, c: int, alone: bool, best: float, work: tuple[Array, ...]) -> float:
+    """Leave out the difference, or the two, without which chi-squared of a ramp falls by ``best``.
 
     Returns
     -------
-    found, rate : bool, float
-        Whether there are any, and the rate without them.
+    float
+        The rate without them.
     """
     n = use.shape[0]
-    chisq, one, two = work[_MADE][CHISQ, c], work[_ONE], work[_TWO]
-    single, double = 0.0, 0.0
-    for k in range(n):
-        single = _largest(chisq - one[k, c], single, k == 0)
-        if k < n - 1:  # two can only be due to one group that is the mean of several reads
-            double = _largest((chisq - two[k, c]) * (1.0 if averaged[k] else 0.0), double, k == 0)
-    alone = single - limits[0] > double - limits[1]
-    best = single if alone else double
-    if not best > limits[0 if alone else 1]:
-        return False, 0.0
-    found, rate = False, 0.0
+    chisq = work[_MADE][CHISQ, c]
+    left, rates = (work[_ONE], work[_ONE_RATE]) if alone else (work[_TWO], work[_TWO_RATE])
+    rate = 0.0
     for k in range(n if alone else n - 1):
-        drop = best == chisq - (one[k, c] if alone else two[k, c])
-        rate += (work[_ONE_RATE][k, c] if alone else work[_TWO_RATE][k, c]) * (1.0 if drop else 0.0)
+        drop = best == chisq - left[k, c]
+        rate += rates[k, c] * (1.0 if drop else 0.0)
         if drop:
-            found = True
             use[k, c] = 0.0
             if not alone:
                 use[k + 1, c] = 0.0
-    return found, rate
+    return rate

@@ -17,6 +17,7 @@ from calservice.steps.compiled import compiled
 __all__ = [
     "INVALID",
     "LASTING",
+    "POWERS",
     "TABLED",
     "find_segments",
     "fit_clean",
@@ -42,6 +43,9 @@ INVALID = DO_NOT_USE | SATURATED
 
 _POWERS = np.array([0.0, 0.4, 1.0, 3.0, 6.0, 10.0], np.float32)
 """Exponents of the weights for signal-to-noise below 5, 10, 20, 50, 100, and above (Fixsen)."""
+
+POWERS = _POWERS.size
+"""Number of exponents."""
 
 _STEPS = np.array([5.0, 10.0, 20.0, 50.0, 100.0])
 

@@ -206,16 +206,18 @@ def _ramps(block: Block, references: References, params: RampFitParams, info: Ex
 def _segments(ramps: _Ramps, info: ExposureInfo) -> dict[str, Array]:
     """Return the arrays of the optional product of a block, as long as the ramp with most segments needs."""
     from calservice.steps.stage1 import _ramp_fit_optional as kernels
+    from calservice.steps.stage1._ramp_fit_kernels import TABLED
 
     nints, _, nrows, ncols = ramps[0].shape
     used = ramps[7][1] - ramps[7][0]
-    room = (nints, used // 2 + 1, nrows, ncols)
-    made = {kind: np.zeros(room, np.float32) for kind in kernels.PLANES}
+    places, hits = kernels.room(ramps[1])
+    made = {kind: np.zeros((nints, places, nrows, ncols), np.float32) for kind in kernels.PLANES}
     made["pedestal"] = np.zeros((nints, nrows, ncols), np.float32)
-    made["crmag"] = np.zeros((nints, used, nrows, ncols), np.float32)
+    made["crmag"] = np.zeros((nints, hits, nrows, ncols), np.float32)
     offset = ((info.nframes + 1) / 2.0 + info.drop_frames) / (info.nframes + info.groupgap)
     planes = tuple(made[kind] for kind in kernels.PLANES)
-    segments, jumps = kernels.fit_optional(*ramps, offset, planes, made["pedestal"], made["crmag"])
+    table = kernels.plain_weights(min(used, TABLED))
+    segments, jumps = kernels.fit_optional(*ramps, table, offset, planes, made["pedestal"], made["crmag"])
     for kind in _SEGMENTED:
         made[kind] = made[kind][:, : jumps if kind == "crmag" else segments]
     return {f"opt_{kind}": array for kind, array in made.items()}
