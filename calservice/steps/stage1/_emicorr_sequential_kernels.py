@@ -9,6 +9,7 @@ import numpy as np
 from calservice.model.block import Array
 from calservice.steps.compiled import compiled
 from calservice.steps.stage1._emicorr_kernels import OUTPUTS
+from calservice.steps.stage1._ramp_fit_tiles import sort_columns
 
 __all__ = ["binned", "residuals", "subtract_table"]
 
@@ -48,11 +49,25 @@ def _flatten(data: Array, i: int, y: int, flat: Array) -> None:
     for g in range(ngroups):
         for x in range(ncols):
             flat[g, x] = data[i, g, y, x] - sty[x] * g
-    column = np.empty(max(n, 1), np.float32)
+    _subtract_medians(flat)
+
+
+@compiled
+def _subtract_medians(flat: Array) -> None:
+    """Subtract the median of all groups but the first and last from each column, or the lower of one or two."""
+    ngroups, ncols = flat.shape
+    n, half, two = ngroups - 2, (ngroups - 2) // 2, np.float32(2.0)
+    ordered, missing = flat[1 : ngroups - 1].copy(), np.zeros(ncols, np.uint8)
+    for g in range(n):
+        for x in range(ncols):
+            missing[x] |= np.isnan(ordered[g, x])
+    sort_columns(ordered, ncols)
     for x in range(ncols):
-        for g in range(n):
-            column[g] = flat[g + 1, x]
-        middle = _middle(column, n)
+        middle = ordered[0, x] if n <= 2 else ordered[half, x]
+        if n > 2 and n % 2 == 0:
+            middle = (ordered[half - 1, x] + ordered[half, x]) / two
+        if missing[x]:
+            middle = _middle(flat[1 : ngroups - 1, x].copy(), n)
         for g in range(ngroups):
             flat[g, x] -= middle
 

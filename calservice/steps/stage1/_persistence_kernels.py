@@ -33,7 +33,7 @@ def flag_windows(
         What groups are flagged with.
     """
     nints, ngroups, nrows, ncols = data.shape
-    saturated = np.empty((nrows, ncols), np.int32)
+    saturated, zero = np.empty((nrows, ncols), np.int32), np.uint8(0)
     for i in range(nints):
         saturated[:] = 0
         for g in range(ngroups):
@@ -41,13 +41,9 @@ def flag_windows(
             for y in range(nrows):
                 for x in range(ncols):
                     last = ends[y, x] if ends[y, x] >= now else 0.0
-                    saturated[y, x] += (flags[i, g, y, x] & SATURATED) != 0
-                    if saturated[y, x] == 1:
-                        last = end
-                    if not last > 0.0 and data[i, g, y, x] > threshold:
-                        last = end
-                    if last > end:  # it would begin after this group
-                        last = 0.0
-                    ends[y, x] = last
-                    if last > 0.0:
-                        flags[i, g, y, x] |= flag
+                    saturated[y, x] += (flags[i, g, y, x] & SATURATED) // SATURATED
+                    last = end if saturated[y, x] == 1 else last
+                    last = end if data[i, g, y, x] > threshold and not last > 0.0 else last
+                    ends[y, x] = 0.0 if last > end else last  # it would begin after this group
+                for x in range(ncols):
+                    flags[i, g, y, x] |= flag if ends[y, x] > 0.0 else zero
