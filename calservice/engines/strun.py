@@ -24,7 +24,7 @@ from pydantic import ValidationError
 from calservice.engines.spec import own_parameters, spec_text
 from calservice.model.errors import EngineError, NoScienceData, ParameterError
 from calservice.model.modes import PIPELINE_CLASSES
-from calservice.model.step import ExposureInfo, Params, ReferenceNeed, Step
+from calservice.model.step import ExposureInfo, OptionalProduct, Params, ReferenceNeed, Step
 from calservice.steps.registry import NATIVE
 
 __all__ = ["CURE", "get_steps", "native_names", "official_class", "pipeline_class", "step_class"]
@@ -163,7 +163,9 @@ class _NativeStep(_Ours):
     native: Step
     parent: Any
     get_reference_file: Any
+    make_output_path: Any
     prepare_output: Any
+    save_model: Any
 
     def process(self, step_input: Any) -> Any:
         """Run the step.
@@ -208,10 +210,17 @@ class _NativeStep(_Ours):
         from calservice.run import models
         from calservice.run.blocks import run_fused
         from calservice.run.chain import BoundStep
+        from calservice.run.optional import optional_products, without_optional
         from calservice.run.results import put_metadata, put_results
 
         step = self.native
-        bound = models.bind(step, params, model, info, lambda need: self._locate(model, need))
+        places: dict[str, Any] = {}
+
+        def locate(need: ReferenceNeed) -> Any:
+            places[need.reftype] = self._locate(model, need)
+            return places[need.reftype]
+
+        bound = models.bind(step, params, model, info, locate)
         if not isinstance(bound, BoundStep):
             log.warning("%s: %s; the step is skipped", step.alias, bound.reason)
             put_results(model, bound.arrays)
@@ -226,9 +235,22 @@ class _NativeStep(_Ours):
             log.warning("%s", fault)
             return None, None
         put_metadata(metadata, model)
-        result, integrations = put_results(model, made)
+        for product, extra, name in optional_products(bound, made, model, info, places):
+            self._save_product(product, extra, name)
+        result, integrations = put_results(model, without_optional(made))
         models.set_status(step.alias, models.status_told(step, metadata), result, integrations)
         return result if integrations is None else (result, integrations)
+
+    def _save_product(self, product: OptionalProduct, model: Any, name: str | None) -> None:
+        """Save an optional product: in the folder of this step, but for trees, which go where the parameter says."""
+        from calservice.run.optional import save_tree
+
+        if isinstance(model, dict):
+            save_tree(model, Path(str(name)), product.ext)
+        elif product.suffix and name is not None:
+            self.save_model(model, product.suffix, output_file=name)
+        else:
+            model.save(self.make_output_path(basepath=name, suffix=product.suffix or False, ext=product.ext or None))
 
     def _params(self) -> Params:
         """Return the parameters as they are set on this instance now."""

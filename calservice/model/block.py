@@ -8,10 +8,11 @@ from typing import Any, Literal
 
 from numpy.typing import NDArray
 
-__all__ = ["ACCOUNTS", "AXES", "Array", "Axis", "Block", "Reach", "Window"]
+__all__ = ["ACCOUNTS", "AXES", "OPTIONAL", "Array", "Axis", "Block", "Reach", "Window"]
 
 Array = NDArray[Any]
-Axis = Literal["integration", "group", "row", "column"]
+Axis = Literal["integration", "group", "row", "column", "segment"]
+"""Axes of arrays. Windows do not cut segments, of which pixels have as many as their ramps fall into."""
 
 AXES: Mapping[str, tuple[Axis, ...]] = {
     "data": ("integration", "group", "row", "column"),
@@ -40,6 +41,19 @@ AXES: Mapping[str, tuple[Axis, ...]] = {
     "int_draft_slope": ("integration", "row", "column"),
     # whether such noise was fitted
     "noise_fitted": ("integration",),
+    # what steps make for optional products
+    "opt_slope": ("integration", "segment", "row", "column"),
+    "opt_sigslope": ("integration", "segment", "row", "column"),
+    "opt_var_poisson": ("integration", "segment", "row", "column"),
+    "opt_var_rnoise": ("integration", "segment", "row", "column"),
+    "opt_yint": ("integration", "segment", "row", "column"),
+    "opt_sigyint": ("integration", "segment", "row", "column"),
+    "opt_weights": ("integration", "segment", "row", "column"),
+    "opt_crmag": ("integration", "segment", "row", "column"),
+    "opt_pedestal": ("integration", "row", "column"),
+    "opt_chisq": ("row", "column"),
+    "opt_emi_waves": ("segment",),
+    "opt_persistence": ("row", "column"),
 }
 """The axes of every array that a block step may read or make, by name."""
 
@@ -47,6 +61,9 @@ ACCOUNTS = frozenset(
     ("primary_crs", "usable_groups", "extended_events", "draft_slope", "int_draft_slope", "noise_fitted")
 )
 """Arrays that steps make for parts of their own and for what they say of the exposure in its metadata, else nothing."""
+
+OPTIONAL = frozenset(name for name in AXES if name.startswith("opt_"))
+"""Arrays that steps make for products beside their result, and for nothing else."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +93,7 @@ class Window:
 
     def slices(self, axes: tuple[Axis, ...]) -> tuple[slice, ...]:
         """Return the slices that cut this window out of an array with the given axes."""
-        return tuple(slice(*getattr(self, axis)) for axis in axes)
+        return tuple(slice(None) if axis == "segment" else slice(*getattr(self, axis)) for axis in axes)
 
     def grown(self, halo: Mapping[Axis, int], limit: Window) -> Window:
         """Return the window with ``halo`` more on both sides of each axis, kept within ``limit``."""

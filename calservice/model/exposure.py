@@ -137,6 +137,10 @@ class Exposure:
             integration_end=_number(word("INTEND")),
             exposure_nints=_number(word("NINTS")),
             frame_divisor=None if word("NFRAMES") is None else _number(word("FRMDIVSR")),
+            start_time=float(word("EXPSTART") or 0.0),
+            integration_time=float(word("EFFINTTM") or 0.0),
+            nsamples=int(word("NSAMPLES") or 1),
+            xsize=int(word("SUBSIZE1") or 0),
             gain_factor=float(word("GAINFACT") or 0.0) or None,
         )
 

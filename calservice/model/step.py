@@ -14,6 +14,7 @@ __all__ = [
     "Engine",
     "ExposureInfo",
     "Kernel",
+    "OptionalProduct",
     "Params",
     "Reference",
     "ReferenceNeed",
@@ -75,6 +76,8 @@ class ExposureInfo:
     """Number of stripes of a superstripe exposure, else 0."""
     read_times: tuple[float, ...] = ()
     """Times of the reads of an unevenly sampled exposure, else empty."""
+    read_counts: tuple[int, ...] = ()
+    """How many of these reads are averaged into each group."""
     xstart: int = 1
     """First column on the detector, from 1."""
     ystart: int = 1
@@ -93,6 +96,16 @@ class ExposureInfo:
     """Integrations of the whole exposure, of which this file may hold a part, if it is told."""
     frame_divisor: int | None = None
     """What sums of frames were divided by on board, if that and NFRAMES are told."""
+    start_time: float = 0.0
+    """Start of the exposure, MJD (UTC)."""
+    integration_time: float = 0.0
+    """Effective time of an integration, seconds."""
+    integration_starts: tuple[float, ...] = ()
+    """Starts of the integrations of this file, MJD (UTC), if it has a table of them."""
+    nsamples: int = 1
+    """Samples averaged into a read of a pixel."""
+    xsize: int = 0
+    """Columns of the subarray, as its header tells it."""
     gain_factor: float | None = None
     """Factor of a gain setting that is not the standard one, if it is told."""
 
@@ -153,6 +166,8 @@ class ReferenceNeed:
     needed : callable
         ``needed(params, info)`` tells whether this exposure needs it at all; else it is not asked for,
         and the step does without it.
+    tree : callable, optional
+        For references that are trees (ASDF): ``tree(tree)`` gives their arrays, as new ones.
     averaged : str
         Word in the exposure types for which the mean of a reference serves that does not cover the
         exposure.
@@ -170,6 +185,7 @@ class ReferenceNeed:
     needed: Callable[[Any, ExposureInfo], bool] = _required
     averaged: str = ""
     of: str = ""
+    tree: Callable[[Mapping[str, Any]], dict[str, Array]] | None = None
 
 
 def _nothing_ahead(params: Any, info: ExposureInfo) -> Sequence[Window] | None:
@@ -227,6 +243,44 @@ class Tally:
     metadata: Callable[[Mapping[str, Array], Any, ExposureInfo], Mapping[str, Any]] = _tells_nothing
     ahead: Callable[[Any, ExposureInfo], Sequence[Window] | None] = _nothing_ahead
     enough: Callable[[Any], bool] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptionalProduct:
+    """A product that a step makes beside its result where its parameters ask for it.
+
+    Attributes
+    ----------
+    model : callable, optional
+        ``model(info)`` gives the name of its class in ``stdatamodels.jwst.datamodels``. Without it, the product is
+        an ASDF tree, whose entries replace those in the file of that name, if there is one.
+    wanted : callable
+        ``wanted(params, info)`` tells whether it is asked for.
+    arrays : callable
+        ``arrays(made, references, params, info)`` gives its arrays by attribute, from what the kernel made of the
+        whole exposure and the references as prepared; or the entries of a tree, mappings that get the ``filename``
+        of the exposure.
+    named_by : str
+        The parameter that names the file. If that is empty, the file is named after the exposure; if there is no
+        such parameter, as the result of the step.
+    suffix : str
+        Suffix of the name; without one the name is taken as it is told.
+    ext : str
+        Extension of the name, if it is not that of the step's outputs.
+    like : str
+        Reference type whose metadata it carries, ``"exposure"``, or nothing.
+    metadata : callable
+        ``metadata(references, params, info)`` gives metadata that differ from these, by datamodel path.
+    """
+
+    model: Callable[[ExposureInfo], str] | None = None
+    wanted: Callable[[Any, ExposureInfo], bool]
+    arrays: Callable[[Mapping[str, Array], References, Any, ExposureInfo], Mapping[str, Any]]
+    named_by: str = ""
+    suffix: str = ""
+    ext: str = ""
+    like: str = "exposure"
+    metadata: Callable[[References, Any, ExposureInfo], Mapping[str, Any]] = lambda references, params, info: {}
 
 
 def _everything(params: Any, info: ExposureInfo) -> Reach:
@@ -314,6 +368,8 @@ class Step:
         all. Such a step sees whole rows; what the kernel makes lacks the others, and the runner drops them elsewhere.
     parameter_references : tuple of ReferenceNeed
         Files that a parameter names, not CRDS; ``reftype`` is the name of the parameter.
+    products : tuple of OptionalProduct
+        What it saves beside its result where parameters ask for it.
     cal_step : str
         Attribute of ``meta.cal_step`` that records COMPLETE or SKIPPED.
     official : str
@@ -346,6 +402,7 @@ class Step:
     prepare: Callable[[References, Any, ExposureInfo], References] = _as_they_are
     kept_rows: Callable[[Any, ExposureInfo], Array | None] = _all_rows
     parameter_references: tuple[ReferenceNeed, ...] = ()
+    products: tuple[OptionalProduct, ...] = ()
     cal_step: str = ""
     official: str = ""
     rates_too: bool = False

@@ -153,7 +153,10 @@ def load_reference(path: str | Path, need: ReferenceNeed) -> Reference:
         known = _cache.get(key)
         if known is not None:
             return known
-        reference = _load_asdf(path, need) if Path(path).suffix == ".asdf" else _load_fits(path, need)
+        if need.tree is not None:
+            reference = _load_tree(path, need)
+        else:
+            reference = _load_asdf(path, need) if Path(path).suffix == ".asdf" else _load_fits(path, need)
     except (OSError, TypeError, ValueError, KeyError) as error:
         raise ReferenceFileError(
             f"{path}: the {need.reftype} reference cannot be read ({error}); "
@@ -180,6 +183,21 @@ def _load_asdf(path: str | Path, need: ReferenceNeed) -> Reference:
 
     with datamodels.open(path) as model:
         return reference_of_model(model, need)
+
+
+def _load_tree(path: str | Path, need: ReferenceNeed) -> Reference:
+    import asdf
+
+    with asdf.open(path, memmap=False) as file:
+        return _of_tree(file.tree, need)
+
+
+def _of_tree(tree: Mapping[str, Any], need: ReferenceNeed) -> Reference:
+    assert need.tree is not None
+    arrays = need.tree(tree)
+    for array in arrays.values():
+        array.flags.writeable = False
+    return Reference(arrays, {})
 
 
 def _extension(name: str) -> str:
@@ -274,6 +292,8 @@ def reference_of_model(model: Any, need: ReferenceNeed) -> Reference:
     ReferenceFileError
         If it has none of the arrays.
     """
+    if need.tree is not None:
+        return _of_tree(model.instance, need)
     from stdatamodels.dynamicdq import dynamic_mask
 
     arrays: dict[str, Array] = {}

@@ -324,8 +324,25 @@ class _Runner:
         for name in made & self.wanted:
             axes = AXES[name]
             inner = block[name][window.within(block.window).slices(axes)]
-            self._target(name, inner)[window.slices(axes)] = inner
+            if "segment" in axes:
+                self._write_segments(name, inner, window)
+            else:
+                self._target(name, inner)[window.slices(axes)] = inner
         return parts
+
+    def _write_segments(self, name: str, inner: Array, window: Window) -> None:
+        """Put an array with an axis of segments into that of the exposure, which becomes as long as its blocks need."""
+        at = AXES[name].index("segment")
+        with self.lock:
+            held = self.targets.get(name)
+            if held is None or held.shape[at] < inner.shape[at]:
+                whole = self.exposure.whole
+                lengths = [inner.shape[at] if a == "segment" else getattr(whole, a)[1] for a in AXES[name]]
+                longer = np.zeros(lengths, inner.dtype)
+                if held is not None:
+                    longer[(slice(None),) * at + (slice(held.shape[at]),)] = held
+                self.targets[name] = held = longer
+            held[window.slices(AXES[name])][(slice(None),) * at + (slice(inner.shape[at]),)] = inner
 
     def _target(self, name: str, like: Array) -> Array:
         """Return where an array goes: in place of what an earlier pass left, where no other block looks at that."""

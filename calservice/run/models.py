@@ -37,6 +37,7 @@ __all__ = [
     "bind",
     "cal_step_name",
     "exposure_info",
+    "facts_beyond_header",
     "ramp_class",
     "record_context",
     "record_reference",
@@ -96,7 +97,6 @@ def exposure_info(model: Any) -> ExposureInfo:
     exposure, where = model.meta.exposure, model.meta.subarray
     *leading, nrows, ncols = model.data.shape
     nints, ngroups = (*leading, 1, 1)[:2]
-    times = getattr(exposure, "read_times", None)
     return ExposureInfo(
         instrument=str(model.meta.instrument.name or "").upper(),
         detector=str(model.meta.instrument.detector or "").upper(),
@@ -115,7 +115,6 @@ def exposure_info(model: Any) -> ExposureInfo:
         drop_frames=int(exposure.drop_frames1 or 0),
         tsovisit=bool(model.meta.visit.tsovisit),
         num_superstripe=int(getattr(where, "num_superstripe", None) or 0),
-        read_times=() if times is None or not len(times) else tuple(float(t) for row in times for t in _flat(row)),
         fastaxis=int(where.fastaxis or 1),
         slowaxis=int(where.slowaxis or 2),
         noutputs=int(exposure.noutputs or 0),
@@ -125,8 +124,24 @@ def exposure_info(model: Any) -> ExposureInfo:
         integration_end=exposure.integration_end,
         exposure_nints=exposure.nints,
         frame_divisor=None if exposure.nframes is None else exposure.frame_divisor,
-        gain_factor=exposure.gain_factor,
+        start_time=float(exposure.start_time or 0.0),
+        integration_time=float(exposure.integration_time or 0.0),
+        nsamples=int(exposure.nsamples or 1),
+        xsize=int(where.xsize or 0),
+        **facts_beyond_header(model),
     )
+
+
+def facts_beyond_header(model: Any) -> dict[str, Any]:
+    """Return those facts of an open exposure that its header does not tell, or that steps change, by field."""
+    reads = [_flat(row) for row in getattr(model.meta.exposure, "read_times", None) or ()]
+    table = model.int_times if model.hasattr("int_times") else None
+    return {
+        "read_times": tuple(float(time) for row in reads for time in row),
+        "read_counts": tuple(len(row) for row in reads),
+        "integration_starts": () if table is None else tuple(float(day) for day in table["int_start_MJD_UTC"]),
+        "gain_factor": model.meta.exposure.gain_factor,
+    }
 
 
 def _flat(value: Any) -> tuple[Any, ...]:
@@ -256,7 +271,11 @@ def bind(
     references = {need.reftype: _fitting(need, place, model, info) for need, place in located.items()}
     for need in step.parameter_references:
         path = getattr(params, need.reftype)
-        if path is not None:
+        if path is None or (need.optional and not Path(path).exists()):
+            continue
+        if need.tree is not None:
+            references[need.reftype] = load_reference(path, need)
+        else:
             references[need.reftype] = load_user_flags(path) if "dq" in need.arrays else load_user_mask(path)
     reason = step.not_applicable(references, params, info)
     if reason is not None:

@@ -15,18 +15,19 @@ import numpy as np
 
 from calservice.engines import execute, official
 from calservice.model import modes
-from calservice.model.block import Array
+from calservice.model.block import OPTIONAL, Array
 from calservice.model.errors import NoScienceData
 from calservice.model.names import output_name
 from calservice.model.outcome import StepOutcome
 from calservice.model.plan import ReferenceUse, Stage
-from calservice.model.step import ExposureInfo, ReferenceNeed, Step
+from calservice.model.step import ExposureInfo, Params, ReferenceNeed, Step
 from calservice.recipes import recipe_for
 from calservice.run import logs, models
 from calservice.run.blocks import info_after, run_fused
 from calservice.run.chain import BoundStep
 from calservice.run.disk import DiskArray
 from calservice.run.hooks import run_hooks
+from calservice.run.optional import optional_products, recorded_references, save_tree, without_optional
 from calservice.run.pixels import fill, open_lazily, settled
 from calservice.run.records import recorded
 from calservice.run.results import put_metadata, put_results
@@ -119,7 +120,7 @@ class _Runner:
         model = self.result
         if model is None:
             return self.planned
-        return replace(self.planned, gain_factor=model.meta.exposure.gain_factor, nrows=model.data.shape[-2])
+        return replace(self.planned, **models.facts_beyond_header(model), nrows=model.data.shape[-2])
 
     def _all_steps(self) -> tuple[str, ...]:
         """Return the steps in order, those that are off as well."""
@@ -197,6 +198,7 @@ class _Runner:
         bound: list[BoundStep] = []
         info = self.info
         metadata: dict[str, Any] = {}
+        recorded_before = recorded_references(self.result) if self._makes_products(aliases[0]) else {}
         for alias in aliases:
             ready = self._bind(NATIVE[alias], info) if alias in self.stage.engines else None
             if ready is not None:
@@ -212,7 +214,7 @@ class _Runner:
                 source,
                 self.info,
                 threads=self.threads,
-                outputs=RATE_ARRAYS if fitted else None,
+                outputs={*RATE_ARRAYS, *OPTIONAL} if fitted else None,
                 metadata=metadata,
                 scratch=self.out.parent,
             )
@@ -220,7 +222,11 @@ class _Runner:
                 self._unread = {}
             self._fill(made.keys())
             put_metadata(metadata, self.result)
-            self.result, self.integrations = put_results(self.result, self._set_aside(made), self.integrations)
+            if self._makes_products(aliases[0]):
+                self._save_products(bound[0], made, recorded_before)
+            self.result, self.integrations = put_results(
+                self.result, self._set_aside(without_optional(made)), self.integrations
+            )
             names = "+".join(b.step.alias for b in bound)
             log.info("native %s: %.2f s on %d threads", names, time.monotonic() - begun, self.threads)
         seconds = round(time.monotonic() - begun, 3) if len(bound) == 1 else None
@@ -245,20 +251,47 @@ class _Runner:
         current: list[str] = []
         for alias in aliases:
             ramp = alias == "ramp_fit" and self.stage.parameters.get("save_calibrated_ramp")
-            if current and (ramp or self._parameters(alias).get("pre_hooks")):
+            products = self._makes_products(alias)
+            if current and (ramp or products or self._parameters(alias).get("pre_hooks")):
                 yield tuple(current)
                 current = []
             current.append(alias)
-            if self._saves(alias) or self._parameters(alias).get("post_hooks"):
+            if self._saves(alias) or products or self._parameters(alias).get("post_hooks"):
                 yield tuple(current)
                 current = []
         if current:
             yield tuple(current)
 
+    def _makes_products(self, alias: str) -> bool:
+        """Whether a native step makes products beside its result; it then runs by itself."""
+        step = NATIVE[alias]
+        if alias not in self.stage.engines or not step.products:
+            return False
+        return any(product.wanted(self._params(step), self.info) for product in step.products)
+
+    def _save_products(self, bound: BoundStep, made: Mapping[str, Array], recorded_before: Mapping[str, Any]) -> None:
+        """Save a step's optional products; they tell of the references that were used before the step."""
+        values = self._parameters(bound.step.alias)
+        places = {need.reftype: self._located(bound.step.alias, need) for need in bound.step.references}
+        for product, model, name in optional_products(bound, made, self.result, self.info, places):
+            if product.like == "exposure":
+                model.meta.ref_file = recorded_before
+            if isinstance(model, dict):
+                save_tree(model, self.out / str(name), product.ext)
+                continue
+            told = {**values, "output_ext": product.ext} if product.ext else values
+            if name is None:
+                self._write(model, product.suffix, told)
+            else:
+                self._write_as(model, name, product.suffix, told)
+
+    def _params(self, step: Step) -> Params:
+        values = {k: v for k, v in self._parameters(step.alias).items() if k in step.params.model_fields}
+        return step.params.model_validate(values)
+
     def _bind(self, step: Step, info: ExposureInfo) -> BoundStep | None:
         """Load a step's references; None where it does not apply to this exposure."""
-        values = {k: v for k, v in self._parameters(step.alias).items() if k in step.params.model_fields}
-        params = step.params.model_validate(values)
+        params = self._params(step)
         if step.deprecated:
             log.warning("%s: %s", step.alias, step.deprecated)
         bound = models.bind(step, params, self.result, info, partial(self._locate, step.alias))
@@ -271,9 +304,16 @@ class _Runner:
         return None
 
     def _locate(self, alias: str, need: ReferenceNeed) -> str | Path | None:
-        use = (None if need.of else self.uses.get((need.reftype, alias))) or self.uses.get((need.reftype, ""))
+        use = self._use(alias, need)
         if use is not None and not need.of:
             self._record_reference(use)
+        return self._located(alias, need)
+
+    def _use(self, alias: str, need: ReferenceNeed) -> ReferenceUse | None:
+        return (None if need.of else self.uses.get((need.reftype, alias))) or self.uses.get((need.reftype, ""))
+
+    def _located(self, alias: str, need: ReferenceNeed) -> str | Path | None:
+        use = self._use(alias, need)
         return None if use is None or use.name == "N/A" else use.path
 
     def _parameters(self, alias: str) -> Mapping[str, Any]:
@@ -389,9 +429,14 @@ class _Runner:
         if values.get("output_use_model") or (named is None and not search):
             named, components = model.meta.filename, ()
         named = named or self.stage.parameters.get("output_file") or self.primary.name
+        self._write_as(model, named, suffix, values, *components)
+
+    def _write_as(self, model: Any, named: str, suffix: str, values: Mapping[str, Any], *components: object) -> None:
+        """Save a model under a name that is made of a given one; without a suffix, it is kept."""
         folder = Path(values.get("output_dir") or self.out)
         folder.mkdir(parents=True, exist_ok=True)
-        name = output_name(named, suffix, *components, ext=values.get("output_ext") or ".fits")
+        ext = values.get("output_ext") or ".fits"
+        name = output_name(named, suffix, *components, ext=ext) if suffix else Path(named).stem + ext
         large = {_EXTENSIONS[n]: a for n, a in self._large.items()} if model is self.integrations else {}
         save(model, folder / name, large)
         log.info("saved %s", name)

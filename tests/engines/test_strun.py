@@ -33,7 +33,7 @@ from tests.parity.synthetic import FULL, Case, flagged_ramps, ramp_model, raw_ra
 pytestmark = [pytest.mark.official, pytest.mark.xdist_group("strun")]
 
 ALIASES = tuple(NATIVE)
-OF_MIRI = ("firstframe", "lastframe", "reset", "rscd")
+OF_MIRI = ("emicorr", "firstframe", "lastframe", "reset", "rscd")
 MIRI = Case("MIRI", "MIRIMAGE", "MIR_IMAGE", seed=5)
 SIZE = (40, 44)
 SMALL: dict[str, Any] = {"exposures": 1, "integrations": 2, "groups": 4, "stars": 20}
@@ -78,11 +78,13 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     from astropy.io import fits
 
     folder = tmp_path_factory.mktemp("references")
-    paths = write_references(folder, MIRI, size=SIZE, kinds=["reset", "rscd", "ipc", "gain", "readnoise"])
+    paths = write_references(folder, MIRI, size=SIZE, kinds=["reset", "rscd", "ipc", "gain", "readnoise", "emicorr"])
     fits.setval(paths["gain"], "GAINFACT", value=1.5)
     found: dict[str, dict[str, Any]] = {alias: {} for alias in ALIASES}
-    for alias in ("ipc", "reset", "rscd", "gain_scale", "guider_cds"):
+    for alias in ("emicorr", "ipc", "reset", "rscd", "gain_scale", "guider_cds"):
         found[alias] = {f"override_{need.reftype}": str(paths[need.reftype]) for need in NATIVE[alias].references}
+    found["emicorr"]["skip"] = False
+    found["persistence"] = {"skip": False, "persistence_time": 30}
     return found | {"firstframe": {"skip": False}, "charge_migration": {"skip": False}}
 
 
@@ -231,6 +233,7 @@ def exposure(case: Case, arrays: dict[str, Any]) -> Any:
     model.meta.subarray.fastaxis, model.meta.subarray.slowaxis = -1, 2
     if case.instrument == "MIRI":
         model.meta.exposure.readpatt, model.meta.subarray.name = "FASTR1", "FULL"
+        model.meta.exposure.nsamples = 1
     return model
 
 
@@ -250,7 +253,8 @@ def test_overrides(alias: str, case: Case, tmp_path: Path) -> None:
     arrays = flagged_ramps(case) if alias == "ramp_fit" else raw_ramps(case)
     kinds = [n.reftype for n in NATIVE[alias].references]
     paths = write_references(tmp_path, case, kinds=kinds, dark_ints=2 if case is MIRI else 0)
-    as_paths = {f"override_{kind}": str(path) for kind, path in paths.items()}
+    told = {"skip": False} if alias == "emicorr" else {}
+    as_paths = {f"override_{kind}": str(path) for kind, path in paths.items()} | told
     results = [cls.call(exposure(case, arrays), **as_paths) for cls in both(alias)]
     same_model(*results)
     recorded = metadata(results[0][0] if isinstance(results[0], tuple) else results[0])
@@ -258,7 +262,7 @@ def test_overrides(alias: str, case: Case, tmp_path: Path) -> None:
     results = []
     for cls in both(alias):
         as_models = {f"override_{kind}": datamodels.open(str(path)) for kind, path in paths.items()}
-        results.append(cls.call(exposure(case, arrays), **as_models))
+        results.append(cls.call(exposure(case, arrays), **as_models, **told))
     same_model(*results)
 
 
@@ -324,9 +328,7 @@ def test_flags_of_a_user(inputs: dict[str, Path], tmp_path: Path) -> None:
 
 
 OFFICIAL_ONLY = {
-    "save_opt": ("ramp_fit", {"save_opt": True, "save_results": True}),
-    "likely": ("ramp_fit", {"algorithm": "LIKELY", "save_results": True}),
-    "dark_output": ("dark_current", {"dark_output": "averaged.fits", "save_results": True}),
+    "clipping": ("jump", {"find_showers": True, "minimum_sigclip_groups": 2, "save_results": True}),
 }
 
 

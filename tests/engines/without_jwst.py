@@ -46,8 +46,8 @@ def main(request: Path) -> None:
         assert first.meta.calibration_software_version.startswith("calservice ")
         assert getattr(first.cal_logs, alias)
         assert bool(first.meta.ref_file.crds.context_used) or not NATIVE[alias].references
-    with pytest.raises(EngineError, match="ramp_fit: save_opt needs the official jwst package"):
-        calservice.steps.RampFitStep.call(given["inputs"]["ramp_fit"], save_opt=True)
+    with pytest.raises(EngineError, match="jump: find_showers with sigma clipping needs the official jwst package"):
+        calservice.steps.JumpStep.call(given["inputs"]["jump"], find_showers=True, minimum_sigclip_groups=1)
     with pytest.raises(TypeError, match="is not compatible"):
         calservice.steps.DQInitStep.call(datamodels.open(given["inputs"]["dq_init"]))
     for wrong in ("x_asn.json", 3):

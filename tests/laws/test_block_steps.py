@@ -23,6 +23,7 @@ from calservice.run.blocks import run_fused
 from calservice.run.chain import BoundStep, with_parts
 from calservice.run.disk import DiskArray
 from calservice.steps.registry import NATIVE
+from calservice.steps.stage1._emicorr_case import emi_arrays
 from calservice.steps.stage1.ramp_fit import RATE_ARRAYS
 from tests.parity.synthetic import Case, flagged_ramps, raw_ramps
 
@@ -33,12 +34,23 @@ CASES = {
     "nircam": Case(shape=SHAPE, zeroframe=True),
     "nircam averaged": Case(shape=SHAPE, nframes=4, groupgap=1, zeroframe=True, frame_divisor=8),
     "miri": Case("MIRI", "MIRIMAGE", "MIR_IMAGE", shape=SHAPE),
+    "miri subarray": Case("MIRI", "MIRIMAGE", "MIR_IMAGE", shape=SHAPE, readpatt="FASTR1", subarray="SUB64"),
     "guider": Case("FGS", "GUIDER1", "FGS_ID-STACK", shape=SHAPE),
+}
+INTERFERENCE = {
+    "frequencies": {"Hz390": {"frequency": 390.625, "phase_amplitudes": np.sin(np.arange(100) * 2 * np.pi / 100)}},
+    "subarray_cases": {"SUB64": {"rowclocks": 28, "frameclocks": 8512, "freqs": {"FAST": ["Hz390"]}}},
 }
 PIPELINES = {"FGS": "calwebb_guider"}
 OPTIONS: Mapping[str, Sequence[Mapping[str, Any]]] = {
     "saturation": ({}, {"n_pix_grow_sat": 2}, {"n_pix_grow_sat": 0, "use_readpatt": False}),
-    "ramp_fit": ({}, {"suppress_one_group": False}, {"firstgroup": 1}),
+    "ramp_fit": (
+        {},
+        {"suppress_one_group": False},
+        {"firstgroup": 1},
+        {"save_opt": True},
+        {"algorithm": "LIKELY", "save_opt": True},
+    ),
     "dark_current": ({}, {"average_dark_current": 0.5}),
     "firstframe": ({}, {"bright_use_group1": False}),
     "jump": (
@@ -47,6 +59,16 @@ OPTIONS: Mapping[str, Sequence[Mapping[str, Any]]] = {
         {"min_jump_to_flag_neighbors": 3, "after_jump_flag_dn1": 500, "after_jump_flag_time1": 25},
         {"minimum_sigclip_groups": 3, "rejection_threshold": 1.2},
         {"minimum_sigclip_groups": 13, "only_use_ints": False, "rejection_threshold": 1.5},
+    ),
+    "emicorr": (
+        {},
+        {"fit_ints_separately": True},
+        {"algorithm": "sequential"},
+        {"onthefly_corr_freq": [390.625], "save_intermediate_results": True},
+    ),
+    "persistence": (
+        {"persistence_time": 30},
+        {"persistence_time": 400, "dn_threshold": 20000.0, "save_persistence": "kept.asdf", "persistence_dnu": True},
     ),
     "charge_migration": ({}, {"signal_threshold": 12000.0}),
     "clean_flicker_noise": (
@@ -89,7 +111,8 @@ def references_of(step: Step, case: Case, seed: int = 0) -> dict[str, Reference]
             "data": rng.uniform(-0.1, 1, (3, 5, *image) if case.instrument == "MIRI" else (5, 3)).astype(np.float32)
         },
         "reset": {"data": some(rng, rng.normal(3, 1, (2, 4, *image)), np.nan), "dq": flags},
-        "rscd": {"rscd_group_skip_table": np.array([("ANY", "ANY", 1, 2)], RSCD_COLUMNS)},
+        "rscd": {"rscd_group_skip_table": np.array([(case.subarray, case.readpatt, 1, 2)], RSCD_COLUMNS)},
+        "emicorr": emi_arrays(INTERFERENCE),
         "gain": {"data": some(rng, rng.uniform(1, 2, image), np.nan)},
         "flat": {"data": some(rng, rng.uniform(0.9, 1.1, image), np.nan)},
         "readnoise": {"data": some(rng, rng.uniform(5, 20, image), np.nan)},

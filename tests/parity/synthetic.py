@@ -47,6 +47,8 @@ class Case:
     seed: int = 1
     read_times: tuple[float, ...] = ()
     frame_divisor: int | None = None
+    readpatt: str = "ANY"
+    subarray: str = "ANY"
 
     @property
     def info(self) -> ExposureInfo:
@@ -55,8 +57,8 @@ class Case:
             instrument=self.instrument,
             detector=self.detector,
             exp_type=self.exp_type,
-            readpatt="ANY",
-            subarray="ANY",
+            readpatt=self.readpatt,
+            subarray=self.subarray,
             nints=nints,
             ngroups=ngroups,
             nrows=nrows,
@@ -70,6 +72,8 @@ class Case:
             xstart=self.start[0],
             ystart=self.start[1],
             frame_divisor=self.frame_divisor,
+            start_time=60000.0,
+            integration_time=100.0,
         )
 
     @property
@@ -272,10 +276,29 @@ def write_references(
     save("dark", lambda rng: _dark(rng, size, dark_readout, dark_ints, dark_rate, rarity))
     save("gain", image(dm.GainModel, 1.5, 2.5, [np.nan, -1, 0]))
     save("readnoise", image(dm.ReadnoiseModel, 5, 20, [np.nan, 0]))
+    if "emicorr" in kinds:
+        paths["emicorr"] = _interference(folder / "emicorr.asdf")
     for kind, plain in _plain(random, size).items():
         if kind in kinds:
             paths[kind] = _save(plain, case, folder / f"{kind}.fits", placed=False)
     return paths
+
+
+def _interference(path: Path) -> Path:
+    """Write a reference of one frequency, which is known of the full frame of MIRI and of one subarray."""
+    from stdatamodels.jwst import datamodels as dm
+
+    model = dm.EmiModel()
+    wave = np.sin(np.arange(60) * np.pi / 30) + np.sin(np.arange(60) * np.pi / 15 + 1) / 3
+    model.frequencies = {"Hz390": {"frequency": 390.625, "phase_amplitudes": wave}}
+    model.subarray_cases = {
+        name: {"rowclocks": row, "frameclocks": frame, "freqs": {"FAST": ["Hz390"]}}
+        for name, row, frame in (("FULL_FAST", 271, 277504), ("SUB64", 28, 8512))
+    }
+    model.meta.author, model.meta.description, model.meta.pedigree = "test", "synthetic", "GROUND"
+    model.meta.useafter = "2020-01-01T00:00:00"
+    model.save(str(path))
+    return path
 
 
 def _plain(random: Callable[[str], np.random.Generator], size: tuple[int, int]) -> dict[str, Any]:
@@ -351,7 +374,8 @@ def bind(alias: str, case: Case, paths: Mapping[str, Path], parameters: Mapping[
             loaded[need.reftype] = fit_to_exposure(whole, need, case.placement, case.shape[2:], path)
     for need in step.parameter_references:
         if parameters.get(need.reftype) is not None:
-            loaded[need.reftype] = load_user_flags(parameters[need.reftype])
+            path = parameters[need.reftype]
+            loaded[need.reftype] = load_user_flags(path) if need.tree is None else load_reference(path, need)
     return BoundStep(step, step.params(**parameters), loaded)
 
 

@@ -41,7 +41,7 @@ from calservice.steps.stage1._ramp_fit_tiles import (
     load_ramps,
 )
 
-__all__ = ["TABLED", "fit_ramps", "weight_table"]
+__all__ = ["TABLED", "fit_ramps", "load_pixels", "weight_table"]
 
 # Rows of the state of a tile's images.
 _DQ, _UNUSABLE, _SATURATED, _PARTLY, _LOST = range(5)
@@ -194,7 +194,7 @@ def _finish_tile(state: Array, width: int, nints: int, totals: Array, values: Ar
 
 
 @compiled
-def _load_pixels(
+def load_pixels(
     pixeldq: Array,
     gain: Array,
     noise: Array,
@@ -277,7 +277,7 @@ def fit_ramps(
                 if turn < nints:
                     add_medians(ramps, flags, counts, width, times, steps, valid, rates)
                     continue
-                _load_pixels(pixeldq, gain, noise, dark, y, x0, width, rates, nints, pixels, dqs)
+                load_pixels(pixeldq, gain, noise, dark, y, x0, width, rates, nints, pixels, dqs)
                 _fit_tile(
                     ramps,
                     flags,

@@ -17,13 +17,18 @@ from calservice.steps.compiled import compiled
 __all__ = [
     "INVALID",
     "LASTING",
+    "POWERS",
     "TABLED",
+    "find_segments",
     "fit_clean",
     "fit_segments",
     "kept_read_weight",
     "known",
+    "read_variance",
     "settle_image",
     "settle_integration",
+    "signal_power",
+    "weight",
     "weight_table",
 ]
 
@@ -39,6 +44,9 @@ INVALID = DO_NOT_USE | SATURATED
 _POWERS = np.array([0.0, 0.4, 1.0, 3.0, 6.0, 10.0], np.float32)
 """Exponents of the weights for signal-to-noise below 5, 10, 20, 50, 100, and above (Fixsen)."""
 
+POWERS = _POWERS.size
+"""Number of exponents."""
+
 _STEPS = np.array([5.0, 10.0, 20.0, 50.0, 100.0])
 
 _HUGE = 1.0e6
@@ -46,18 +54,23 @@ _HUGE = 1.0e6
 
 
 @compiled
+def weight(k: int, middle: float, inverse: float, p: int) -> float:
+    """Return the weight |k/middle - 1|^power of group ``k`` of a segment, in float32; ``inverse`` is 1/middle."""
+    return np.float64(np.float32(abs((k - middle) * inverse)) ** _POWERS[p])
+
+
+@compiled
 def _fill_weights(length: int, p: int, out: Array, start: int) -> None:
     """Fill the factors whose dot product with a segment is its weighted least-squares slope.
 
     With weights symmetric about the middle m of the segment, the slope is
-    sum(w (x - m) y) / sum(w (x - m)^2). Weights are |x/m - 1|^power, in float32.
+    sum(w (x - m) y) / sum(w (x - m)^2).
     """
     middle = (length - 1) / 2.0
     inverse = 1.0 / middle
     total = 0.0
     for k in range(length):
-        weight = np.float64(np.float32(abs((k - middle) * inverse)) ** _POWERS[p])
-        out[start + k] = weight * (k - middle)
+        out[start + k] = weight(k, middle, inverse, p) * (k - middle)
         total += out[start + k] * (k - middle)
     for k in range(length):
         out[start + k] /= total
@@ -91,7 +104,7 @@ def known(variance: float) -> float:
 
 
 @compiled
-def _power(signal: float, gain: float, noise: float) -> int:
+def signal_power(signal: float, gain: float, noise: float) -> int:
     """Return which exponent serves a segment whose ends differ by ``signal`` DN."""
     variance = noise * noise + signal * gain
     ratio = 0.0
@@ -116,7 +129,7 @@ def _slope(
 ) -> float:
     """Return the slope of a segment of three groups or more, in DN a group."""
     n = end - begin
-    p = _power(ramps[end - 1, c] - ramps[begin, c], gain, noise)
+    p = signal_power(ramps[end - 1, c] - ramps[begin, c], gain, noise)
     if not np.isfinite(noise) or noise == 0.0:
         return np.nan
     total = 0.0
@@ -134,7 +147,7 @@ def _slope(
 
 
 @compiled
-def _read_variance(length: int, noise: float, gain: float, time: float) -> float:
+def read_variance(length: int, noise: float, gain: float, time: float) -> float:
     """Return the variance of a segment's slope from read noise, (DN/s)^2. 0 if it has no gain."""
     n = max(float(length), 2.0)
     if n > 2.0 and (gain <= 0.0 or np.isnan(gain)):
@@ -144,7 +157,7 @@ def _read_variance(length: int, noise: float, gain: float, time: float) -> float
 
 
 @compiled
-def _find_segments(flags: Array, c: int, starts: Array, stops: Array) -> int:
+def find_segments(flags: Array, c: int, starts: Array, stops: Array) -> int:
     """Find the stretches of good groups; return how many are to be fitted.
 
     A stretch takes in the group before it if that has nothing but a jump. Persistence does not count
@@ -236,7 +249,7 @@ def fit_segments(
     gain, noise = pixels[0, c], pixels[1, c]
     for k in range(4):
         sums[k, c] = 0.0
-    count = _find_segments(flags, c, starts, stops)
+    count = find_segments(flags, c, starts, stops)
     for s in range(count):
         begin, end = starts[s], stops[s]
         length = end - begin
@@ -247,7 +260,7 @@ def fit_segments(
             slope = (ramps[begin + 1, c] - ramps[begin, c]) / unit
         else:
             slope = _slope(ramps, c, begin, end, gain, noise, table, work) / unit
-        read = _read_variance(length, noise, gain, unit)
+        read = read_variance(length, noise, gain, unit)
         poisson = pixels[2, c] / (unit * gain * max(length - 1.0, 1.0))
         sums[0, c] += 1.0 / read
         if poisson > 0.0:
@@ -278,9 +291,9 @@ def kept_read_weight(
         if groupdq[k] & CHARGELOSS:
             column[k, 0] ^= DO_NOT_USE | CHARGELOSS
     total = 0.0
-    for s in range(_find_segments(column, 0, starts, stops)):
+    for s in range(find_segments(column, 0, starts, stops)):
         length = stops[s] - starts[s]
-        variance = _read_variance(length, noise, gain, lone if length == 1 else time)
+        variance = read_variance(length, noise, gain, lone if length == 1 else time)
         if variance > 0.0:
             total += 1.0 / variance
     return total

@@ -13,7 +13,7 @@ from calservice.model.dqflags import DO_NOT_USE, JUMP_DET, SATURATED
 from calservice.steps.compiled import compiled
 from calservice.steps.stage1._ramp_fit_segments import INVALID, LASTING
 
-__all__ = ["FOUND", "FULL", "GOOD", "LONE", "SPENT", "TILE", "add_medians", "load_flags", "load_ramps"]
+__all__ = ["FOUND", "FULL", "GOOD", "LONE", "SPENT", "TILE", "add_medians", "load_flags", "load_ramps", "sort_columns"]
 
 TILE = 64
 _NETWORK = 48
@@ -121,7 +121,7 @@ def _steps(ramps: Array, flags: Array, width: int, steps: Array, valid: Array) -
 
 
 @compiled
-def _sort(steps: Array, width: int) -> None:
+def sort_columns(steps: Array, width: int) -> None:
     """Sort each pixel's values."""
     n = steps.shape[0]
     if n > _NETWORK:
@@ -154,7 +154,7 @@ def add_medians(
             rates[c] += ramps[0, c] / times[1]
         return
     _steps(ramps, flags, width, steps, valid)
-    _sort(steps, width)
+    sort_columns(steps, width)
     for c in range(width):
         half = valid[c] // 2
         if counts[LONE, c]:

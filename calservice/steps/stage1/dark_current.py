@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from pydantic import Field
@@ -12,6 +14,7 @@ from calservice.model.block import Array, Block, Reach
 from calservice.model.errors import ReferenceFileError
 from calservice.model.step import (
     ExposureInfo,
+    OptionalProduct,
     Params,
     Reference,
     ReferenceNeed,
@@ -218,7 +221,37 @@ def _skipped_arrays(references: References, params: DarkCurrentParams, info: Exp
 def _supports(params: DarkCurrentParams, info: ExposureInfo) -> str | None:
     if info.num_superstripe:
         return "superstripe exposures"
-    return "dark_output" if params.dark_output is not None else None
+    return None
+
+
+def _subtracted(
+    made: Mapping[str, Array], references: References, params: DarkCurrentParams, info: ExposureInfo
+) -> dict[str, Array]:
+    """Return the dark that is subtracted: that of the reference, with groups averaged or extrapolated as needed."""
+    dark = references["dark"]
+    sampling = _sampling(dark, info)
+    images = dark["data"] if dark["data"].ndim == 4 else dark["data"][None]
+    made_groups = info.ngroups if sampling.average else sampling.groups + sampling.extra
+    data = np.zeros((len(images), made_groups, *images.shape[-2:]), np.float32)
+    averaged = min(len(images), info.nints) if sampling.average else len(images)
+    for k in range(averaged):
+        if sampling.average:
+            data[k] = _planes(images[k], sampling, (0, made_groups), info)
+            continue
+        for g in range(made_groups):
+            data[k, g] = _frame(images[k], sampling, g)
+    return {"data": data if dark["data"].ndim == 4 else data[0], "dq": dark["dq"]}
+
+
+def _readout_of_subtracted(references: References, params: DarkCurrentParams, info: ExposureInfo) -> dict[str, Any]:
+    dark = references["dark"]
+    sampling = _sampling(dark, info)
+    nframes, gap = _readout(dark)
+    if sampling.average:
+        nframes, gap, groups = info.nframes, info.groupgap, info.ngroups
+    else:
+        groups = int(dark.meta.get("meta.exposure.ngroups") or sampling.groups) + sampling.extra
+    return {"meta.exposure.nframes": nframes, "meta.exposure.ngroups": groups, "meta.exposure.groupgap": gap}
 
 
 STEP = Step(
@@ -234,6 +267,16 @@ STEP = Step(
     skipped_arrays=_skipped_arrays,
     supports=_supports,
     prepare=_prepare,
+    products=(
+        OptionalProduct(
+            model=lambda info: "DarkMIRIModel" if info.instrument == "MIRI" else "DarkModel",
+            wanted=lambda params, info: params.dark_output is not None,
+            arrays=_subtracted,
+            named_by="dark_output",
+            like="dark",
+            metadata=_readout_of_subtracted,
+        ),
+    ),
     cal_step="dark_sub",
     official="jwst.dark_current.DarkCurrentStep",
 )

@@ -12,6 +12,7 @@ from calservice.model.block import Array, Block, Reach
 from calservice.model.dqflags import DO_NOT_USE, PERSISTENCE, SATURATED
 from calservice.model.step import (
     ExposureInfo,
+    OptionalProduct,
     Params,
     ReferenceNeed,
     References,
@@ -25,6 +26,10 @@ __all__ = ["RATE_ARRAYS", "STEP", "RampFitParams"]
 _KINDS = ("slope", "dq", "err", "var_poisson", "var_rnoise")
 RATE_ARRAYS: tuple[str, ...] = (*_KINDS, *(f"int_{kind}" for kind in _KINDS))
 """What ramp fitting makes: images of the exposure, then of each integration."""
+
+_SEGMENTED = ("slope", "sigslope", "var_poisson", "var_rnoise", "yint", "sigyint", "weights", "crmag")
+_FITOPT = (*_SEGMENTED, "pedestal")
+"""What the optional product holds of each segment and jump of a ramp, and of the ramp."""
 
 _LIKELY_GROUPS = 4
 """Groups below which the official step fits by least squares even if asked for ``LIKELY``."""
@@ -62,7 +67,15 @@ def _suppresses(params: RampFitParams, ngroups: int) -> bool:
 
 def _discards(params: RampFitParams, info: ExposureInfo) -> bool:
     """Tell whether leading and trailing groups without one usable pixel are discarded."""
-    return info.instrument.upper() == "MIRI" and info.ngroups > 1
+    return info.instrument.upper() == "MIRI" and info.ngroups > 1 and not _is_likely(params, info)
+
+
+_Ramps = tuple[Array, Array, Array, Array, Array, Array, Array, tuple[int, int, int, int], bool, Array]
+
+
+def _is_likely(params: RampFitParams, info: ExposureInfo) -> bool:
+    """Tell whether ramps are fitted by likelihood: if asked for, or where their groups are unevenly spaced."""
+    return info.ngroups >= _LIKELY_GROUPS and (params.algorithm == "LIKELY" or bool(info.read_times))
 
 
 def _chunk(block: Block, references: References, params: RampFitParams, info: ExposureInfo) -> tuple[Array, Array]:
@@ -106,6 +119,8 @@ def _finalize(combined: tuple[Array, Array]) -> Mapping[str, Array]:
 
 
 def _verdict(result: Mapping[str, Array], params: RampFitParams, info: ExposureInfo) -> str | None:
+    if _is_likely(params, info):
+        return None
     first, stop, full = (int(n) for n in result["ramp_groups"])
     if _discards(params, info) and stop - first < 2:
         return "fewer than two groups have a usable pixel, too few to fit ramps of MIRI"
@@ -133,7 +148,9 @@ def fit(block: Block, references: References, params: RampFitParams, info: Expos
     Returns
     -------
     dict
-        `RATE_ARRAYS`: slopes and errors in DN/s, variances in DN^2/s^2, all float32; flags uint32.
+        `RATE_ARRAYS`: slopes and errors in DN/s, variances in DN^2/s^2, all float32; flags uint32. With
+        ``save_opt`` also the arrays of the optional product: of least squares what is fitted to each segment, of
+        the likelihood fit the chi-squared ``opt_chisq`` (row, column).
 
     Notes
     -----
@@ -142,9 +159,28 @@ def fit(block: Block, references: References, params: RampFitParams, info: Expos
     """
     from calservice.steps.stage1 import _ramp_fit_kernels as kernels
 
+    nints, _, nrows, ncols = block["data"].shape
+    made: dict[str, Array] = {}
+    for name in RATE_ARRAYS:
+        size = (nints, nrows, ncols) if name.startswith("int_") else (nrows, ncols)
+        made[name] = np.zeros(size, np.uint32 if name.endswith("dq") else np.float32)
+    images, integrations = tuple(made[k][None] for k in _KINDS), tuple(made[f"int_{k}"] for k in _KINDS)
+    if _is_likely(params, info):
+        from calservice.steps.stage1._ramp_fit_likely import fit_likely
+
+        selected = _selected(params, info.ngroups)
+        chisq = fit_likely(block, references, info, selected, images, integrations)
+        return made | ({"opt_chisq": chisq} if params.save_opt else {})
+    ramps = _ramps(block, references, params, info)
+    used = ramps[7][1] - ramps[7][0]
+    kernels.fit_ramps(*ramps, kernels.weight_table(min(used, kernels.TABLED)), images, integrations)
+    return made | (_segments(ramps, info) if params.save_opt else {})
+
+
+def _ramps(block: Block, references: References, params: RampFitParams, info: ExposureInfo) -> _Ramps:
+    """Return what the kernels of the least squares fit take of a block: arrays, groups, suppression and times."""
     data = block["data"]
-    nints, ngroups, nrows, ncols = data.shape
-    shape = (nrows, ncols)
+    _, ngroups, nrows, ncols = data.shape
     first, stop = 0, ngroups
     if "ramp_groups" in block:
         first, stop = int(block["ramp_groups"][0]), int(block["ramp_groups"][1])
@@ -152,37 +188,44 @@ def fit(block: Block, references: References, params: RampFitParams, info: Expos
     scaled = gain / np.sqrt(np.float64(2.0 * info.nframes))
     noise = (references["readnoise"]["data"] * scaled).astype(np.float32)
     zero = block["zeroframe"] if "zeroframe" in block else np.zeros((0, 0, 0), np.float32)
-    dark = block.arrays.get("average_dark_current")
     frame_time = float(np.float32(info.frame_time))
-    made: dict[str, Array] = {}
-    for name in RATE_ARRAYS:
-        size = (nints, *shape) if name.startswith("int_") else shape
-        made[name] = np.zeros(size, np.uint32 if name.endswith("dq") else np.float32)
-    kernels.fit_ramps(
+    return (
         data,
         block["groupdq"],
         block["pixeldq"],
         zero,
         gain,
         noise,
-        owned_image(dark, shape, np.float32),
+        owned_image(block.arrays.get("average_dark_current"), (nrows, ncols), np.float32),
         (first, stop, *_selected(params, ngroups)),
         _suppresses(params, ngroups),
         np.array([np.float32(info.group_time), (info.nframes + 1.0) * frame_time / 2, frame_time]),
-        kernels.weight_table(min(stop - first, kernels.TABLED)),
-        tuple(made[kind][None] for kind in _KINDS),
-        tuple(made[f"int_{kind}"] for kind in _KINDS),
     )
-    return made
+
+
+def _segments(ramps: _Ramps, info: ExposureInfo) -> dict[str, Array]:
+    """Return the arrays of the optional product of a block, as long as the ramp with most segments needs."""
+    from calservice.steps.stage1 import _ramp_fit_optional as kernels
+    from calservice.steps.stage1._ramp_fit_kernels import TABLED
+
+    nints, _, nrows, ncols = ramps[0].shape
+    used = ramps[7][1] - ramps[7][0]
+    places, hits = kernels.room(ramps[1])
+    made = {kind: np.zeros((nints, places, nrows, ncols), np.float32) for kind in kernels.PLANES}
+    made["pedestal"] = np.zeros((nints, nrows, ncols), np.float32)
+    made["crmag"] = np.zeros((nints, hits, nrows, ncols), np.float32)
+    offset = ((info.nframes + 1) / 2.0 + info.drop_frames) / (info.nframes + info.groupgap)
+    planes = tuple(made[kind] for kind in kernels.PLANES)
+    table = kernels.plain_weights(min(used, TABLED))
+    segments, jumps = kernels.fit_optional(*ramps, table, offset, planes, made["pedestal"], made["crmag"])
+    for kind in _SEGMENTED:
+        made[kind] = made[kind][:, : jumps if kind == "crmag" else segments]
+    return {f"opt_{kind}": array for kind, array in made.items()}
 
 
 def _supports(params: RampFitParams, info: ExposureInfo) -> str | None:
     if info.num_superstripe:
         return "superstripe exposures"
-    if params.save_opt:
-        return "save_opt"
-    if info.ngroups >= _LIKELY_GROUPS and (params.algorithm == "LIKELY" or info.read_times):
-        return "the algorithm LIKELY"
     return None
 
 
@@ -198,7 +241,7 @@ STEP = Step(
     params=RampFitParams,
     kernel=fit,
     reads=("data", "groupdq", "pixeldq", "zeroframe", "average_dark_current"),
-    writes=RATE_ARRAYS,
+    writes=(*RATE_ARRAYS, *(f"opt_{kind}" for kind in _FITOPT), "opt_chisq"),
     references=(ReferenceNeed("readnoise", ("data",)), ReferenceNeed("gain", ("data",))),
     reach=lambda params, info: Reach(frozenset(("integration", "group"))),
     tally=Tally(
@@ -212,6 +255,22 @@ STEP = Step(
     ),
     metadata=_metadata,
     supports=_supports,
+    products=(
+        OptionalProduct(
+            model=lambda info: "RampFitOutputModel",
+            wanted=lambda params, info: params.save_opt and not _is_likely(params, info),
+            arrays=lambda made, references, params, info: {kind: made[f"opt_{kind}"] for kind in _FITOPT},
+            named_by="opt_name",
+            suffix="fitopt",
+        ),
+        OptionalProduct(
+            model=lambda info: "ImageModel",
+            wanted=lambda params, info: params.save_opt and _is_likely(params, info),
+            arrays=lambda made, references, params, info: {"data": made["opt_chisq"]},
+            named_by="opt_name",
+            suffix="likely_chisq",
+        ),
+    ),
     cal_step="ramp_fit",
     official="jwst.ramp_fitting.RampFitStep",
 )

@@ -1,0 +1,97 @@
+"""The optional products of native steps, as datamodels that carry the metadata of the exposure or of a reference."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from calservice.model.block import OPTIONAL, Array
+from calservice.model.step import ExposureInfo, OptionalProduct
+from calservice.run.chain import BoundStep, with_parts
+from calservice.run.results import put_metadata
+
+__all__ = ["optional_products", "recorded_references", "save_tree", "without_optional"]
+
+
+def save_tree(entries: Mapping[str, Any], path: Path, ext: str) -> None:
+    """Write entries of an ASDF tree into a file; others that it has already stay.
+
+    Parameters
+    ----------
+    entries : mapping
+        By name.
+    path : Path
+        The file.
+    ext : str
+        Its extension, whatever ``path`` has.
+    """
+    import asdf
+
+    path = path.with_suffix(ext)
+    tree: dict[str, Any] = {}
+    if path.exists():
+        with asdf.open(path, memmap=False, lazy_load=False) as file:
+            tree = {name: found for name, found in file.tree.items() if name not in ("asdf_library", "history")}
+    asdf.AsdfFile({**tree, **entries}).write_to(path)
+
+
+def without_optional(made: Mapping[str, Array]) -> dict[str, Array]:
+    """Return what steps made but for the arrays of optional products."""
+    return {name: array for name, array in made.items() if name not in OPTIONAL}
+
+
+def recorded_references(model: Any) -> Mapping[str, Any]:
+    """Return a copy of what is recorded in a model of references, for `optional_products`."""
+    found: Mapping[str, Any] = copy.deepcopy(dict(model.meta.ref_file.instance))
+    return found
+
+
+def optional_products(
+    bound: BoundStep, made: Mapping[str, Array], model: Any, info: ExposureInfo, places: Mapping[str, Any]
+) -> Iterator[tuple[OptionalProduct, Any, str | None]]:
+    """Make the products that a step was told to make beside its result.
+
+    Parameters
+    ----------
+    bound : BoundStep
+        The step.
+    made : mapping of str to ndarray
+        What `calservice.run.blocks.run_fused` returned.
+    model : datamodel
+        The exposure as the step got it.
+    info : ExposureInfo
+        Facts of the exposure.
+    places : mapping of str to str, Path or datamodel
+        The references by type.
+
+    Yields
+    ------
+    product, model, name : OptionalProduct, datamodel or dict, str or None
+        The declaration, the product, a dict where it is a tree, and the file name that it is to be named by, None
+        for that of the result.
+    """
+    from stdatamodels.jwst import datamodels
+
+    for product in bound.step.products:
+        if not product.wanted(bound.params, info):
+            continue
+        references = next(iter(with_parts(bound, info))).references
+        if product.model is None:
+            tree = product.arrays(made, references, bound.params, info)
+            entries = {name: {"filename": model.meta.filename, **entry} for name, entry in tree.items()}
+            yield product, entries, getattr(bound.params, product.named_by)
+            continue
+        result = getattr(datamodels, product.model(info))()
+        for name, array in product.arrays(made, references, bound.params, info).items():
+            setattr(result, name, array)
+        if product.like == "exposure":
+            result.meta.filename = model.meta.filename
+            result.update(model)
+        elif product.like:
+            with datamodels.open(places[product.like]) as reference:
+                result.update(reference)
+        put_metadata(product.metadata(references, bound.params, info), result)
+        named = getattr(bound.params, product.named_by) or model.meta.filename if product.named_by else None
+        yield product, result, named
