@@ -264,8 +264,8 @@ class _Runner:
 
     def _makes_products(self, alias: str) -> bool:
         """Whether a native step makes products beside its result; it then runs by itself."""
-        step = NATIVE[alias]
-        if alias not in self.stage.engines or not step.products:
+        step = NATIVE.get(alias)
+        if step is None or alias not in self.stage.engines or not step.products:
             return False
         return any(product.wanted(self._params(step), self.info) for product in step.products)
 
