@@ -35,7 +35,7 @@ def describe_cut(stage: Stage, steps: Mapping[str, Step]) -> str:
     steps : mapping of str to Step
         Native steps by alias.
     """
-    if not stage.engines or stage.exposure is None or stage.level > 1:
+    if not stage.engines or stage.exposure is None or stage.level > 1 or 0 in _lengths(stage.exposure.info):
         return "whole: combines or projects exposures" if stage.level == 3 else "whole"
     said: list[str] = []
     for alias, group in _runs(stage, steps):
@@ -81,8 +81,12 @@ def _passes(group: Sequence[tuple[Step, Any]], info: ExposureInfo) -> list[str]:
     return said
 
 
+def _lengths(info: ExposureInfo) -> tuple[int, int, int, int]:
+    return (info.nints, info.ngroups, info.nrows, info.ncols)
+
+
 def _blocks(reach: Reach, info: ExposureInfo) -> str:
-    shape = (info.nints, info.ngroups, info.nrows, info.ncols)
+    shape = _lengths(info)
     windows = cut_windows(shape, reach, BLOCK_BYTES)
     if len(windows) == 1:
         return "one piece"
@@ -133,7 +137,7 @@ def project(stage: Stage, sources: Sequence[Stage], steps: Mapping[str, Step]) -
         Native steps by alias.
     """
     shape = stage.exposure.shape if stage.exposure else ()
-    if len(shape) < 2:
+    if stage.exposure is None or len(shape) < 2 or 0 in shape:
         return 0, 0
     pixels = shape[-1] * shape[-2]
     if stage.level <= 1:
@@ -152,7 +156,8 @@ def _ramps(stage: Stage, steps: Mapping[str, Step], shape: tuple[int, ...], pixe
     ramp = math.prod(shape)
     integrations = shape[0] if len(shape) == 4 else 1
     outputs = (1 + integrations) * _RATES * pixels * _FLOAT
-    if "jwst" in stage.engines.values():
+    assert stage.exposure is not None
+    if "jwst" in stage.engines.values() or 0 in _lengths(stage.exposure.info):
         return _IMPORTS + 13 * ramp * _FLOAT, outputs
     again = _goes_over_again(stage, steps)
     kept = sum(size for size in (ramp * _FLOAT, ramp) if again and size <= KEPT_BYTES)

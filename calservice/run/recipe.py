@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any, cast
-
-import numpy as np
+from typing import Any
 
 from calservice.engines import execute, official
 from calservice.model import modes
@@ -25,24 +23,17 @@ from calservice.recipes import recipe_for
 from calservice.run import logs, models
 from calservice.run.blocks import info_after, run_fused
 from calservice.run.chain import BoundStep
-from calservice.run.disk import DiskArray
+from calservice.run.held import Held
 from calservice.run.hooks import run_hooks
 from calservice.run.optional import optional_products, recorded_references, save_tree, without_optional
-from calservice.run.pixels import fill, open_lazily, settled
 from calservice.run.records import recorded
 from calservice.run.results import put_metadata, put_results
-from calservice.run.saving import place_holder, save
 from calservice.steps.registry import NATIVE
 from calservice.steps.stage1.ramp_fit import RATE_ARRAYS
 
 __all__ = ["run"]
 
 log = logging.getLogger("calservice.recipe")
-
-_EXTENSIONS = {"int_slope": "SCI"} | {
-    f"int_{kind}": kind.upper() for kind in ("dq", "err", "var_poisson", "var_rnoise")
-}
-"""Where products have the images of integrations."""
 
 
 def run(stage: Stage, primary: Path, out: Path, threads: int = 1) -> tuple[StepOutcome, ...]:
@@ -89,22 +80,18 @@ class _Runner:
         self.planned = stage.exposure.info
         self.uses = {(use.reftype, use.step): use for use in stage.references}
         self.statuses: list[StepOutcome] = []
-        self.result: Any = None
-        self.integrations: Any = None
-        self._unread: dict[str, Array] = {}
-        self._large: dict[str, DiskArray] = {}
+        self.held = self._opened()
         self._pipeline: Any = None
 
     def run(self) -> tuple[StepOutcome, ...]:
-        self._open()
         steps = self._all_steps()
         for native, group in groupby(steps, key=lambda alias: self.stage.engines.get(alias) != "jwst"):
             aliases = tuple(group)
             for batch in self._batches(aliases) if native else [(alias,) for alias in aliases]:
                 if batch[0] == "ramp_fit" and self.stage.parameters.get("save_calibrated_ramp"):
-                    self._fill()
-                    self._finish(self.result)
-                    self._write(self.result, "ramp", self.stage.parameters)
+                    self.held.fill()
+                    self._finish(self.held.model)
+                    self._write(self.held.model, "ramp", self.stage.parameters)
                 logs.place.enter("+".join(alias for alias in batch if alias in self.stage.engines))
                 if native:
                     self._run_native(batch)
@@ -117,9 +104,7 @@ class _Runner:
     @property
     def info(self) -> ExposureInfo:
         """The facts of the exposure, with those that earlier steps settled."""
-        model = self.result
-        if model is None:
-            return self.planned
+        model = self.held.model
         return replace(self.planned, **models.facts_beyond_header(model), nrows=model.data.shape[-2])
 
     def _all_steps(self) -> tuple[str, ...]:
@@ -128,7 +113,7 @@ class _Runner:
         again = self.primary.name.endswith("_ramp.fits")  # what earlier steps did stands in its header
         return tuple(self.stage.engines) if recipe is None or again else recipe.steps
 
-    def _open(self) -> None:
+    def _opened(self) -> Held:
         """Open the exposure; hooks before a pipeline get its path, and may return it open."""
         given: Any = str(self.primary)
         if self.stage.pipeline in modes.PIPELINES:
@@ -137,38 +122,9 @@ class _Runner:
         if alone is not None and models.takes_rates(alone):
             from stdatamodels.jwst import datamodels
 
-            self.result = datamodels.open(given)
-            return
-        kind = models.ramp_class(self.info.exp_type, self.info.num_superstripe)
-        if type(given) is kind:
-            self.result = given
-        elif isinstance(given, str):
-            self.result, self._unread = open_lazily(Path(given), kind)
-        else:
-            self.result = kind(given)
-
-    def _fill(self, made: Collection[str] = ()) -> None:
-        """Read the pixels that are still in the file, but those that steps have made something new of."""
-        fill(self.result, self._unread, self._unread.keys() - made)
-        self._unread = {}
-
-    def _in_memory(self) -> None:
-        """Have all arrays in the models, for what looks at them."""
-        self._fill()
-        large, self._large = {name: np.asarray(array) for name, array in self._large.items()}, {}
-        if large:
-            put_results(self.result, large, self.integrations)
-
-    def _set_aside(self, made: Mapping[str, Any]) -> dict[str, Array]:
-        """Keep what is too large for a model apart from it until it is saved, and return place-holders for it."""
-        settled = dict(made)
-        for name, array in made.items():
-            if isinstance(array, DiskArray) and name in _EXTENSIONS:
-                self._large[name] = array
-                settled[name] = place_holder(array)
-            elif isinstance(array, DiskArray):
-                settled[name] = np.asarray(array)
-        return settled
+            opened = datamodels.open(given)
+            return Held(opened, type(opened))
+        return Held(given, models.ramp_class(self.planned.exp_type, self.planned.num_superstripe))
 
     def _hooked(self, when: str, values: Mapping[str, Any], given: Any, name: str) -> Any:
         owner = _official_name(self.stage.pipeline)
@@ -180,14 +136,14 @@ class _Runner:
         values = self._parameters(alias)
         if not values.get(when):
             return
-        self._in_memory()
-        if self.integrations is not None and models.takes_rates(NATIVE[alias]):
-            self.result = self._hooked(when, values, self.result, alias)
-            self.integrations = self._hooked(when, values, self.integrations, alias)
+        held = self.held
+        held.in_memory()
+        if held.integrations is not None and models.takes_rates(NATIVE[alias]):
+            held.model = self._hooked(when, values, held.model, alias)
+            held.integrations = self._hooked(when, values, held.integrations, alias)
             return
-        given = self.result if self.integrations is None else (self.result, self.integrations)
-        got = self._hooked(when, values, given, alias)
-        self.result, self.integrations = got if isinstance(got, tuple) else (got, self.integrations)
+        got = self._hooked(when, values, held.model if held.integrations is None else tuple(held), alias)
+        held.model, held.integrations = got if isinstance(got, tuple) else (got, held.integrations)
 
     # -- native steps
 
@@ -198,35 +154,27 @@ class _Runner:
         bound: list[BoundStep] = []
         info = self.info
         metadata: dict[str, Any] = {}
-        recorded_before = recorded_references(self.result) if self._makes_products(aliases[0]) else {}
+        recorded_before = recorded_references(self.held.model) if self._makes_products(aliases[0]) else {}
         for alias in aliases:
             ready = self._bind(NATIVE[alias], info) if alias in self.stage.engines else None
             if ready is not None:
                 bound.append(ready)
                 info = info_after(ready, info)
         if bound:
-            source = models.source_arrays(self.result, [b.step for b in bound], self.integrations)
-            source = settled(source, self._unread)
-            source |= {name: cast(Array, array) for name, array in self._large.items() if name in source}
             fitted = any(b.step.alias == "ramp_fit" for b in bound)
             made = run_fused(
                 bound,
-                source,
+                self.held.source([b.step for b in bound]),
                 self.info,
                 threads=self.threads,
                 outputs={*RATE_ARRAYS, *OPTIONAL} if fitted else None,
                 metadata=metadata,
                 scratch=self.out.parent,
             )
-            if fitted:
-                self._unread = {}
-            self._fill(made.keys())
-            put_metadata(metadata, self.result)
+            put_metadata(metadata, self.held.model)
             if self._makes_products(aliases[0]):
                 self._save_products(bound[0], made, recorded_before)
-            self.result, self.integrations = put_results(
-                self.result, self._set_aside(without_optional(made)), self.integrations
-            )
+            self.held.put(without_optional(made), fitted=fitted)
             names = "+".join(b.step.alias for b in bound)
             log.info("native %s: %.2f s on %d threads", names, time.monotonic() - begun, self.threads)
         seconds = round(time.monotonic() - begun, 3) if len(bound) == 1 else None
@@ -236,9 +184,8 @@ class _Runner:
             if alias not in self.stage.engines:
                 self._set_status(alias, "SKIPPED", "off", None)
         self._after(aliases[-1])
-        for model in (self.result, self.integrations):  # as every step does, for whoever looks at it in between
-            if model is not None:
-                models.stamp_version(model)
+        for model in self.held:  # as every step does, for whoever looks at it in between
+            models.stamp_version(model)
 
     def _after(self, alias: str) -> None:
         """Do what follows a native step: hooks, and saving its result."""
@@ -273,7 +220,7 @@ class _Runner:
         """Save a step's optional products; they tell of the references that were used before the step."""
         values = self._parameters(bound.step.alias)
         places = {need.reftype: self._located(bound.step.alias, need) for need in bound.step.references}
-        for product, model, name in optional_products(bound, made, self.result, self.info, places):
+        for product, model, name in optional_products(bound, made, self.held.model, self.info, places):
             if product.like == "exposure":
                 model.meta.ref_file = recorded_before
             if isinstance(model, dict):
@@ -294,12 +241,12 @@ class _Runner:
         params = self._params(step)
         if step.deprecated:
             log.warning("%s: %s", step.alias, step.deprecated)
-        bound = models.bind(step, params, self.result, info, partial(self._locate, step.alias))
+        bound = models.bind(step, params, self.held.model, info, partial(self._locate, step.alias))
         if isinstance(bound, BoundStep):
-            put_metadata(bound.metadata(info), self.result, self.integrations)
+            put_metadata(bound.metadata(info), self.held.model, self.held.integrations)
             return bound
         log.warning("%s: %s; the step is skipped", step.alias, bound.reason)
-        put_results(self.result, bound.arrays, self.integrations)
+        put_results(self.held.model, bound.arrays, self.held.integrations)
         self._set_status(step.alias, step.otherwise, "native", None)
         return None
 
@@ -326,20 +273,20 @@ class _Runner:
 
     def _run_official(self, alias: str) -> None:
         begun = time.monotonic()
-        self._in_memory()
+        self.held.in_memory()
         step = getattr(self.pipeline, alias)
-        if alias == "gain_scale" and self.integrations is not None:
+        if alias == "gain_scale" and self.held.integrations is not None:
             step.suffix = "gain_scale"
-            self.result = step.run(self.result)
+            self.held.model = step.run(self.held.model)
             step.suffix = "gain_scaleints"
-            self.integrations = step.run(self.integrations)
+            self.held.integrations = step.run(self.held.integrations)
         elif alias == "ramp_fit":
-            self.result, self.integrations = step.run(self.result)
+            self.held.model, self.held.integrations = step.run(self.held.model)
         else:
-            self.result = step.run(self.result)
-        if self.result is None:
+            self.held.model = step.run(self.held.model)
+        if self.held.model is None:
             raise NoScienceData(f"{alias} made nothing: no pixel of this exposure can be fitted")
-        status = getattr(self.result.meta.cal_step, models.cal_step_name(alias), None) or "COMPLETE"
+        status = getattr(self.held.model.meta.cal_step, models.cal_step_name(alias), None) or "COMPLETE"
         self.statuses.append(StepOutcome(alias, "jwst", str(status), round(time.monotonic() - begun, 3)))
 
     @property
@@ -362,13 +309,13 @@ class _Runner:
         from calservice.references import pinned
 
         plain = use.name == "N/A" or use.name.startswith("/")
-        models.record_reference(self.result, use.reftype, use.name if plain else f"crds://{use.name}")
+        models.record_reference(self.held.model, use.reftype, use.name if plain else f"crds://{use.name}")
         context = pinned.installed()
-        models.record_context(self.result, None if context is None else context.context)
+        models.record_context(self.held.model, None if context is None else context.context)
 
     def _set_status(self, alias: str, status: str, engine: str, seconds: float | None) -> None:
         self.statuses.append(StepOutcome(alias, engine, status, seconds))
-        models.set_status(alias, status, self.result, self.integrations)
+        models.set_status(alias, status, self.held.model, self.held.integrations)
 
     def _saves(self, alias: str) -> bool:
         """Whether a native step of a pipeline is told to save its result."""
@@ -380,10 +327,10 @@ class _Runner:
     def _save_step(self, step: Step) -> None:
         values = self._parameters(step.alias)
         alone = step.alias == self.stage.pipeline
-        results = (self.result, self.integrations) if step.alias == "ramp_fit" else (self.result,)
-        self._finish(self.result, self.integrations)
+        results = (self.held.model, self.held.integrations) if step.alias == "ramp_fit" else (self.held.model,)
+        self._finish(self.held.model, self.held.integrations)
         if models.takes_rates(step) and not alone:  # its pipeline tells it the suffixes
-            for model, suffix in ((self.result, step.alias), (self.integrations, f"{step.alias}ints")):
+            for model, suffix in ((self.held.model, step.alias), (self.held.integrations, f"{step.alias}ints")):
                 if model is not None:
                     self._write(model, suffix, values)
             return
@@ -395,23 +342,23 @@ class _Runner:
 
     def _close(self) -> None:
         """Save the products."""
-        self._fill()
+        self.held.fill()
         parameters = self.stage.parameters
         if self.stage.pipeline not in modes.PIPELINES:
             self._save_step(NATIVE[self.stage.pipeline])
             return
-        if self.integrations is not None:
-            self._finish(self.integrations)
-            self._write(self.integrations, "rateints", parameters)
-        self.result = self._hooked("post_hooks", parameters, self.result, self.stage.pipeline)
-        self._finish(self.result)
-        fitted = self.integrations is not None
+        if self.held.integrations is not None:
+            self._finish(self.held.integrations)
+            self._write(self.held.integrations, "rateints", parameters)
+        self.held.model = self._hooked("post_hooks", parameters, self.held.model, self.stage.pipeline)
+        self._finish(self.held.model)
+        fitted = self.held.integrations is not None
         suffix = "rate" if fitted else "ramp"
         if self.stage.pipeline == modes.GUIDER:
             suffix = "cal"
         if self.stage.pipeline == modes.DARK:  # the others overrule what they are told
             suffix = parameters.get("suffix") or "darkpipeline"
-        self._write(self.result, suffix, parameters)
+        self._write(self.held.model, suffix, parameters)
 
     def _finish(self, *results: Any) -> None:
         """Note in models what every product carries: version and log."""
@@ -437,8 +384,7 @@ class _Runner:
         folder.mkdir(parents=True, exist_ok=True)
         ext = values.get("output_ext") or ".fits"
         name = output_name(named, suffix, *components, ext=ext) if suffix else Path(named).stem + ext
-        large = {_EXTENSIONS[n]: a for n, a in self._large.items()} if model is self.integrations else {}
-        save(model, folder / name, large)
+        self.held.save(model, folder / name)
         log.info("saved %s", name)
 
 
