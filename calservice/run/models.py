@@ -134,7 +134,8 @@ def exposure_info(model: Any) -> ExposureInfo:
 
 def facts_beyond_header(model: Any) -> dict[str, Any]:
     """Return those facts of an open exposure that its header does not tell, or that steps change, by field."""
-    reads = [_flat(row) for row in getattr(model.meta.exposure, "read_times", None) or ()]
+    exposure = model.meta.exposure  # asking for what it does not have would put it there
+    reads = [_flat(row) for row in (exposure.read_times if exposure.hasattr("read_times") else None) or ()]
     table = model.int_times if model.hasattr("int_times") else None
     return {
         "read_times": tuple(float(time) for row in reads for time in row),

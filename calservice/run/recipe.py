@@ -62,9 +62,8 @@ def run(stage: Stage, primary: Path, out: Path, threads: int = 1) -> tuple[StepO
         else whatever a step failed with.
     """
     with recorded() as records:
-        runner = _Runner(stage, primary, out, threads, records)
         try:
-            return runner.run()
+            return _Runner(stage, primary, out, threads, records).run()
         except Exception as fault:
             raise execute.translate(fault) from fault
 
