@@ -49,7 +49,7 @@ class Held:
         self._large: dict[str, DiskArray] = {}
         if type(given) is kind:
             return
-        if isinstance(given, str):
+        if isinstance(given, str) and kind.__name__ == "RampModel":  # guide stars' are small and have more arrays
             self.model, self._unread = open_lazily(Path(given), kind)
         else:
             self.model = kind(given)
