@@ -16,7 +16,7 @@ from calservice.model.errors import NoScienceData
 from calservice.model.passes import BLOCK_BYTES, IMAGES, KEPT_BYTES, cut_windows, passes, region_windows, takes_images
 from calservice.model.step import ExposureInfo
 from calservice.run.chain import DTYPES, BoundStep, Chain, Recomputed, with_parts
-from calservice.run.disk import scratch_array
+from calservice.run.disk import DiskArray, scratch_array
 
 __all__ = ["info_after", "run_fused"]
 
@@ -349,7 +349,7 @@ class _Runner:
         with self.lock:
             if name not in self.targets:
                 kept, whole = self.exposure.arrays.get(name), self.chain.reach.whole
-                alike = kept is not None and (kept.dtype, kept.shape) == (
+                alike = isinstance(kept, np.ndarray | DiskArray) and (kept.dtype, kept.shape) == (
                     like.dtype,
                     self.exposure.shape(name, like, whole),
                 )
