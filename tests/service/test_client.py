@@ -65,7 +65,7 @@ def _check_products(job: JobRun, exposures: list[Path]) -> None:
         with product.open() as model:
             assert model.data.shape == product.shape == (320, 320)
         assert set(product.manifest.engines.values()) == {"native"}
-        assert product.manifest.origins["steps.persistence.skip"] == "parameters"
+        assert product.manifest.origins["steps.jump.rejection_threshold"] == "parameters"
     assert "calservice.run" in job.log(ids(exposures)[0])
     assert job.log(exposures[1].name.removesuffix("_uncal.fits")) == job.log(job.plan.stages[ids(exposures)[1]])
     with pytest.raises(ParameterError, match="more than one stage"):
