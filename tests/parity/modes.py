@@ -18,6 +18,8 @@ from calservice.model.dqflags import PIXEL_FLAGS
 from calservice.products.compare import FileComparison, compare_places
 from calservice.recipes import recipe_for
 from calservice.simulate.context import write_context
+from calservice.steps.stage1.saturation import irs2_science_rows
+from tests.parity.irs2 import write_reference
 from tests.parity.synthetic import Case, ramp_model, raw_ramps, write_references
 
 __all__ = ["MODES", "Found", "Mode", "Prepared", "calibrated", "prepared"]
@@ -47,6 +49,10 @@ class Mode:
     """Whether it is compared in every run of the tests."""
     repeated: int = 1
     """How often the same integrations follow each other."""
+
+    @property
+    def irs2(self) -> bool:
+        return self.readpatt.startswith("NRSIRS2")
 
     @property
     def pipeline(self) -> str:
@@ -86,7 +92,7 @@ MODES: Mapping[str, Mode] = {
         _near("NIRSpec full frame", "NIRSPEC", "NRS1", "NRS_MSASPEC", shape=(1, 4, 2048, 2048), axes=(2, 1),
               readpatt="NRSRAPID"),
         _near("NIRSpec IRS2", "NIRSPEC", "NRS1", "NRS_MSASPEC", shape=(1, 4, 3200, 2048), axes=(2, 1),
-              readpatt="NRSIRS2RAPID"),
+              readpatt="NRSIRS2RAPID", noutputs=5),
         _near(
             "NIRSpec SUB512", "NIRSPEC", "NRS2", "NRS_BRIGHTOBJ", shape=(3, 5, 32, 512), axes=(-2, -1), noutputs=1,
             start=(897, 1009), subarray="SUB512", readpatt="NRSRAPID", more={"visit.tsovisit": True}, quick=True,
@@ -178,6 +184,10 @@ def _exposure(mode: Mode, folder: Path) -> Path:
 
     nints, *rest = mode.case.shape
     arrays = raw_ramps(replace(mode.case, shape=(nints // mode.repeated, *rest)), realistic=True)
+    if mode.irs2:  # what lies between the pixels is not lit
+        unlit = ~irs2_science_rows(mode.case.shape[2], mode.case.detector)
+        dark = np.random.default_rng(9).normal(9000, 8, arrays["data"][:, :, unlit].shape)
+        arrays["data"][:, :, unlit] = np.round(dark)
     model = datamodels.Level1bModel()
     for name, array in arrays.items():
         setattr(model, name, np.concatenate([array.astype(np.uint16)] * mode.repeated))
@@ -199,11 +209,14 @@ def _overrides(mode: Mode, folder: Path) -> Sequence[tuple[str, str, str]]:
 
     case = mode.case
     full = _MID_INFRARED if case.instrument == "MIRI" else _NEAR_INFRARED
-    paths = write_references(folder, case, size=full, kinds=_KINDS, realistic=True)
+    paths = write_references(folder, case, size=full, kinds=_KINDS, realistic=True, irs2=mode.irs2)
     paths |= _write_dark(mode, folder)
+    if mode.irs2:
+        paths["refpix"] = write_reference(folder / "refpix.fits")
     if case.instrument == "MIRI":
         del paths["superbias"]
-    _write_mask(paths["mask"], case, full)
+    if not mode.irs2:
+        _write_mask(paths["mask"], case, full)
     recipe = recipe_for(mode.pipeline, case.instrument)
     assert recipe is not None
     found = []
@@ -221,7 +234,7 @@ def _write_dark(mode: Mode, folder: Path) -> dict[str, Path]:
     paths = write_references(
         folder,
         case,
-        size=case.shape[2:],
+        size=_NEAR_INFRARED if mode.irs2 else case.shape[2:],
         kinds=["dark"],
         realistic=True,
         dark_readout=(case.nframes, case.groupgap, case.shape[1] + 2),
