@@ -66,7 +66,7 @@ def main(names: Iterable[str]) -> int:
                 print(f"  {product}", file=sys.stderr)
     if not names:
         before, _, rest = _PAGE.read_text().partition(_BEGIN)
-        _PAGE.write_text(f"{before}{_BEGIN}\n{_HEAD}{''.join(rows)}{_END}{rest.partition(_END)[2]}")
+        _PAGE.write_text(f"{before}{_BEGIN}\n\n{_HEAD}{''.join(rows)}\n{_END}{rest.partition(_END)[2]}")
     return int(different > 0)
 
 
