@@ -25,14 +25,15 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-from calservice.model.step import Reference  # noqa: E402
-from calservice.run.blocks import BoundStep, run_fused  # noqa: E402
-from calservice.run.models import exposure_info  # noqa: E402
-from calservice.steps.registry import NATIVE  # noqa: E402
-from calservice.steps.stage1._emicorr_case import emi_arrays  # noqa: E402
-from tests.parity import synthetic  # noqa: E402
+from calservice.model.step import Reference
+from calservice.run.blocks import run_fused
+from calservice.run.chain import BoundStep
+from calservice.run.models import exposure_info
+from calservice.steps.registry import NATIVE
+from calservice.steps.stage1._emicorr_case import emi_arrays
+from tests.parity import synthetic
 
 Pair = tuple[Callable[[], Any], Callable[[], Any]]
 WAVE = np.sin(np.arange(256) * np.pi / 128) + np.sin(np.arange(256) * np.pi / 64 + 1) / 3

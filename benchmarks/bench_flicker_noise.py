@@ -25,13 +25,14 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-from calservice.model.step import Reference  # noqa: E402
-from calservice.run import models  # noqa: E402
-from calservice.run.blocks import BoundStep, run_fused  # noqa: E402
-from calservice.steps.registry import NATIVE  # noqa: E402
-from tests.parity import synthetic  # noqa: E402
+from calservice.model.step import Reference
+from calservice.run import models
+from calservice.run.blocks import run_fused
+from calservice.run.chain import BoundStep
+from calservice.steps.registry import NATIVE
+from tests.parity import synthetic
 
 NIRCAM = synthetic.Case(shape=(1, 10, 2048, 2048))
 NIRSPEC = synthetic.Case("NIRSPEC", "NRS1", "NRS_IFU", shape=(1, 10, 2048, 2048))

@@ -27,10 +27,10 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-from calservice.run.blocks import run_fused  # noqa: E402
-from tests.parity import synthetic  # noqa: E402
+from calservice.run.blocks import run_fused
+from tests.parity import synthetic
 
 CASES = {
     "NIRCam": (synthetic.Case(shape=(1, 10, 2048, 2048)), {"expand_large_events": True}),

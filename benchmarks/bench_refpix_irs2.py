@@ -25,15 +25,15 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import numpy as np  # noqa: E402
-import scipy.fft  # noqa: E402
+import numpy as np
+import scipy.fft
 
-from calservice.references.load import load_reference  # noqa: E402
-from calservice.run.blocks import run_fused  # noqa: E402
-from calservice.run.chain import BoundStep  # noqa: E402
-from calservice.run.models import exposure_info  # noqa: E402
-from calservice.steps.registry import NATIVE  # noqa: E402
-from tests.parity import irs2  # noqa: E402
+from calservice.references.load import load_reference
+from calservice.run.blocks import run_fused
+from calservice.run.chain import BoundStep
+from calservice.run.models import exposure_info
+from calservice.steps.registry import NATIVE
+from tests.parity import irs2
 
 STEP = NATIVE["refpix"]
 
