@@ -5,7 +5,8 @@ The map, in the order in which imports may point (each package imports only from
     model/        the nouns: Step, Reach, Block, Recipe, Association, Plan, Manifest; no I/O, no dask
     steps/        native steps, one file each (Params + kernel + STEP); steps.registry is the registry
     recipes       the ordered steps of each pipeline and mode, as data
-    references/   selection with crds, the shared cache, loading     (imports model only)
+    disk          arrays that stay in files: windows of them are read and written
+    references/   selection with crds, the shared cache, loading     (imports model and disk only)
     products/     URLs, product names, manifests, publication        (imports model only)
     engines/      official: the steps of the jwst package as Step values; spec: parameters in stpipe's language
     plan/         expand, resolve, cut, explain: pure, never touches a pixel

@@ -18,12 +18,13 @@ ROOT = Path(calservice.__file__).parent
 # What each part of the package may import of the others. Itself, and `calservice` for its version, always.
 MODEL = {"model"}
 STEPS = MODEL | {"steps"}
-PLAN = STEPS | {"recipes", "engines", "references", "products", "plan"}
+PLAN = STEPS | {"disk", "recipes", "engines", "references", "products", "plan"}
 RUN = PLAN | {"run"}
 ALLOWED: dict[str, set[str]] = {
     "model": set(),
     "steps": MODEL,
-    "references": MODEL,
+    "disk": MODEL,
+    "references": MODEL | {"disk"},
     "products": MODEL,
     "recipes": STEPS,
     "engines": STEPS | {"recipes", "references", "products"},

@@ -118,8 +118,8 @@ class Reference:
     ----------
     arrays : mapping of str to ndarray
         Arrays by the names that the stdatamodels schema of the reference gives them (``data``, ``dq``,
-        ``coeffs``, ...), native byte order. Those with trailing (row, column) axes cover the block's
-        rows and columns; others are whole.
+        ``coeffs``, ...). Those with trailing (row, column) axes cover the block's
+        rows and columns; others are whole. Images may be on disk still: kernels take ``np.asarray`` of what they use.
     meta : mapping of str to object
         Flat metadata (``meta.exposure.nframes`` ...) of the reference.
     """
@@ -156,9 +156,6 @@ class ReferenceNeed:
         Whether the step still runs when the context says ``N/A``; otherwise it is then skipped.
     subarray : bool
         Whether a full-frame reference may be cut to a subarray exposure.
-    mapped : tuple of str
-        Arrays of which the kernel reads only a part, and which may therefore stay on disk as memory
-        maps in the byte order of the file. The kernel converts what it uses.
     axes : int
         Dimensions from which on the arrays cover rows and columns of the detector. A reference whose
         first array has fewer (a table, a small convolution kernel), or of which no array is needed, is
@@ -180,7 +177,6 @@ class ReferenceNeed:
     arrays: tuple[str, ...] = ()
     optional: bool = False
     subarray: bool = True
-    mapped: tuple[str, ...] = ()
     axes: int = 2
     needed: Callable[[Any, ExposureInfo], bool] = _required
     averaged: str = ""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from astropy.io import fits
 
+from calservice.disk import cut_image, image_on_disk, looked_up
 from calservice.model.block import Array
 from calservice.model.dqflags import PIXEL_FLAGS
 from calservice.model.errors import ReferenceFileError
@@ -111,8 +112,8 @@ class _Cache:
 
 
 def _bytes(reference: Reference) -> int:
-    """Return the memory a reference takes. Mapped arrays, in the byte order of files, take none."""
-    return sum(a.nbytes for a in reference.arrays.values() if a.dtype.isnative)
+    """Return the memory a reference takes."""
+    return sum(a.nbytes for a in reference.arrays.values() if isinstance(a, np.ndarray))
 
 
 _cache = _Cache(_CACHE_BYTES)
@@ -132,14 +133,14 @@ def load_reference(path: str | Path, need: ReferenceNeed) -> Reference:
         A FITS or ASDF file on this machine.
     need : ReferenceNeed
         The arrays to load; in an ASDF file a dotted name is the path to one, which keeps its type. An array that the
-        file lacks is left out; ``dq`` is then zero. Those in
-        ``need.mapped`` stay on disk where the file's layout allows it.
+        file lacks is left out; ``dq`` is then zero.
 
     Returns
     -------
     Reference
         Read-only arrays in native byte order: float32, and uint32 for flags, which have the standard
-        values whatever the file's DQ_DEF table numbers them. Tables are structured arrays with the
+        values whatever the file's DQ_DEF table numbers them. Images stay on disk, as `DiskArray`, where the file's
+        layout allows it. Tables are structured arrays with the
         columns in lower case. Kept for the next call as long as the file stays the same.
 
     Raises
@@ -172,10 +173,10 @@ def load_reference(path: str | Path, need: ReferenceNeed) -> Reference:
 
 
 def _load_fits(path: str | Path, need: ReferenceNeed) -> Reference:
+    with open(path, "rb") as raw:
+        plain = raw.read(6) == b"SIMPLE"
     with fits.open(path, memmap=False) as file:
-        arrays = dict(_mapped(path, need))
-        arrays |= _arrays(file, need, [name for name in need.arrays if name not in arrays], arrays)
-        return Reference(arrays, _metadata(file))
+        return Reference(_arrays(file, need, Path(path) if plain else None), _metadata(file))
 
 
 def _load_asdf(path: str | Path, need: ReferenceNeed) -> Reference:
@@ -204,35 +205,27 @@ def _extension(name: str) -> str:
     return _EXTENSIONS.get(name, name.upper())
 
 
-def _mapped(path: str | Path, need: ReferenceNeed) -> Iterator[tuple[str, Array]]:
-    """Map the arrays that may stay on disk, where the file holds them as plain 32-bit numbers."""
-    if not need.mapped:
-        return
-    with fits.open(path, memmap=True) as file:
-        for name in need.mapped:
-            if _extension(name) not in file:
-                continue
-            header = file[_extension(name)].header
-            if header.get("BITPIX") == -32 and not {"BSCALE", "BZERO"} & set(header):
-                array = file[_extension(name)].data
-                array.flags.writeable = False
-                yield name, array
-
-
-def _arrays(
-    file: fits.HDUList, need: ReferenceNeed, names: Sequence[str], others: Mapping[str, Array]
-) -> dict[str, Array]:
-    """Read arrays into memory. Flags that the file lacks are zeros of the shape of its images."""
+def _arrays(file: fits.HDUList, need: ReferenceNeed, path: Path | None) -> dict[str, Array]:
+    """Return arrays; of a file with a path, images stay there. Flags that it lacks are zeros of their shape."""
     made: dict[str, Array] = {}
-    for name in sorted(names, key=lambda name: name == "dq"):
-        found = file[_extension(name)].data if _extension(name) in file else None
-        if name == "dq":
-            images = [*made.values(), *others.values()]
-            if found is None and not images:
-                continue
-            array = _flags(file, np.zeros(images[0].shape[-2:], np.uint32) if found is None else found)
-        elif found is None:
+    for name in sorted(need.arrays, key=lambda name: name == "dq"):
+        extension = _extension(name)
+        hdu = file[extension] if extension in file else None  # noqa: SIM401 - HDUList has no get
+        stored = image_on_disk(path, hdu) if path is not None and type(hdu) is fits.ImageHDU else None
+        if stored is not None and stored.dtype == (np.uint32 if name == "dq" else np.float32):
+            if name == "dq" and (tables := _translations(file)) is not None:
+                stored = stored.translated(tables)
+            made[name] = cast(Array, stored)
             continue
+        found = None if hdu is None else hdu.data
+        if name == "dq" and found is None and made:
+            found = np.zeros(next(iter(made.values())).shape[-2:], np.uint32)
+        if found is None:
+            continue
+        if name == "dq":
+            array = np.array(found, dtype=np.uint32, order="C")
+            tables = _translations(file)
+            array = array if tables is None else looked_up(array, tables)
         elif found.dtype.names:
             array = _table(found)
         else:
@@ -252,18 +245,17 @@ def _table(stored: Any) -> Array:
     return made
 
 
-def _flags(file: fits.HDUList, stored: Array) -> Array:
-    """Translate flags from the numbers of the file's own table to the standard ones."""
-    flags = np.array(stored, dtype=np.uint32, order="C")
+def _translations(file: fits.HDUList) -> Array | None:
+    """Return what stands for each value of each byte of the file's flags: its table to standard flags."""
     if "DQ_DEF" not in file or file["DQ_DEF"].data is None or not len(file["DQ_DEF"].data):
-        return flags
-    made = np.zeros_like(flags)
-    table = file["DQ_DEF"].data
-    for value, name in zip(table["VALUE"], table["NAME"], strict=True):
-        standard = PIXEL_FLAGS.get(str(name).strip())
-        if standard is not None:
-            made[(flags & np.uint32(value)) != 0] |= np.uint32(standard)
-    return made
+        return None
+    tables = np.zeros((4, 256), np.uint32)
+    defined = file["DQ_DEF"].data
+    for value, name in zip(defined["VALUE"], defined["NAME"], strict=True):
+        standard = PIXEL_FLAGS.get(str(name).strip(), 0)
+        for place, table in enumerate(tables):
+            table[(np.arange(256) & int(value) >> 8 * place) != 0] |= np.uint32(standard)
+    return tables
 
 
 def _metadata(file: fits.HDUList) -> dict[str, Any]:
@@ -483,5 +475,8 @@ def fit_to_exposure(
             f"from ({declared.xstart}, {declared.ystart}) on, the exposure {shape[1]} x {shape[0]} from "
             f"({science.xstart}, {science.ystart}) on; give a reference that covers the subarray"
         )
-    arrays = {name: a[..., y:top, x:right] if a.shape[-2:] == size[-2:] else a for name, a in reference.arrays.items()}
+    arrays = {
+        name: cut_image(a, slice(y, top), slice(x, right)) if a.shape[-2:] == size[-2:] else a
+        for name, a in reference.arrays.items()
+    }
     return Reference(arrays, reference.meta)

@@ -11,12 +11,12 @@ from typing import Any, cast
 
 import numpy as np
 
+from calservice.disk import DiskArray, scratch_array
 from calservice.model.block import ACCOUNTS, AXES, Array, Axis, Reach, Window
 from calservice.model.errors import NoScienceData
 from calservice.model.passes import BLOCK_BYTES, IMAGES, KEPT_BYTES, cut_windows, passes, region_windows, takes_images
 from calservice.model.step import ExposureInfo
 from calservice.run.chain import DTYPES, BoundStep, Chain, Recomputed, with_parts
-from calservice.run.disk import DiskArray, scratch_array
 
 __all__ = ["info_after", "run_fused"]
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from calservice.disk import cut_image
 from calservice.model.block import AXES, Array, Block, Reach, Window
 from calservice.model.step import ExposureInfo, Params, Reference, References, Step
 
@@ -167,10 +168,10 @@ class Chain:
         if window.row == self.whole.row and window.column == self.whole.column:
             return bound.references
         image = (self.whole.row[1], self.whole.column[1])
-        at: Callable[[Array], Array] = lambda a: a[..., slice(*window.row), slice(*window.column)]  # noqa: E731
+        place = slice(*window.row), slice(*window.column)
         return {
             kind: Reference(
-                {n: at(a) if a.shape[-2:] == image else a for n, a in reference.arrays.items()},
+                {n: cut_image(a, *place) if a.shape[-2:] == image else a for n, a in reference.arrays.items()},
                 reference.meta,
             )
             for kind, reference in bound.references.items()

@@ -8,10 +8,10 @@ from typing import Any, cast
 
 import numpy as np
 
+from calservice.disk import DiskArray
 from calservice.model.block import Array
 from calservice.model.step import Step
 from calservice.run import models
-from calservice.run.disk import DiskArray
 from calservice.run.pixels import fill, open_lazily, settled
 from calservice.run.results import put_results
 from calservice.run.saving import place_holder, save

@@ -8,9 +8,9 @@ from typing import Any, cast
 
 import numpy as np
 
+from calservice.disk import image_on_disk
 from calservice.model.block import AXES, Array
 from calservice.run.chain import DTYPES
-from calservice.run.disk import DiskArray
 
 __all__ = ["fill", "open_lazily", "settled"]
 
@@ -18,9 +18,6 @@ _NAMES = {"SCI": "data", "GROUPDQ": "groupdq", "ZEROFRAME": "zeroframe"}
 """Arrays of ramps by the names of their extensions."""
 
 _IMAGE = AXES["pixeldq"]
-
-_STORED = {(8, 0): "u1", (16, 0): ">i2", (16, 1 << 15): ">i2", (32, 1 << 31): ">i4", (-32, 0): ">f4"}
-"""Types of stored numbers by BITPIX and BZERO; what is not among them is left to astropy."""
 
 
 def open_lazily(path: Path, kind: Any) -> tuple[Any, dict[str, Array]]:
@@ -43,7 +40,6 @@ def open_lazily(path: Path, kind: Any) -> tuple[Any, dict[str, Array]]:
     """
     from astropy.io import fits
 
-    length = path.stat().st_size
     with open(path, "rb") as file:
         plain = file.read(6) == b"SIMPLE"
     if not plain:
@@ -52,8 +48,8 @@ def open_lazily(path: Path, kind: Any) -> tuple[Any, dict[str, Array]]:
     with fits.open(path, memmap=False) as hdus:
         made = fits.HDUList()
         for hdu in hdus:
-            array = _array(path, hdu) if type(hdu) is fits.ImageHDU and hdu.name in _NAMES else None
-            if array is None or hdu.fileinfo()["datLoc"] + array.nbytes > length:
+            array = image_on_disk(path, hdu) if type(hdu) is fits.ImageHDU and hdu.name in _NAMES else None
+            if array is None:
                 made.append(hdu)
                 continue
             name = _NAMES[hdu.name]
@@ -62,19 +58,6 @@ def open_lazily(path: Path, kind: Any) -> tuple[Any, dict[str, Array]]:
         model = kind(made)
     model.meta.filename = path.name
     return model, pixels
-
-
-def _array(path: Path, hdu: Any) -> DiskArray | None:
-    """Return the array of an extension, if it is stored as exposures are."""
-    header = hdu.header
-    zero = header.get("BZERO", 0)
-    stored = _STORED.get((header["BITPIX"], int(zero)))
-    if stored is None or header.get("BSCALE", 1) != 1 or zero != int(zero) or not header["NAXIS"]:
-        return None
-    shape = [header[f"NAXIS{n}"] for n in range(header["NAXIS"], 0, -1)]
-    if 0 in shape:
-        return None
-    return DiskArray(path, stored, shape, hdu.fileinfo()["datLoc"], unsigned=zero > 0)
 
 
 def _place_holder(name: str, shape: tuple[int, ...]) -> Array:

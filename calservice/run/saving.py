@@ -9,8 +9,8 @@ from typing import IO, Any
 
 import numpy as np
 
+from calservice.disk import DiskArray
 from calservice.model.block import Array
-from calservice.run.disk import DiskArray
 
 __all__ = ["place_holder", "save"]
 

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from calservice.disk import DiskArray
 from calservice.model.block import AXES, Block, Reach, Window
 from calservice.model.dqflags import PIXEL_FLAGS
 from calservice.model.passes import cut_windows
@@ -21,7 +22,6 @@ from calservice.model.step import Reference, Step
 from calservice.recipes import recipe_for
 from calservice.run.blocks import run_fused
 from calservice.run.chain import BoundStep, with_parts
-from calservice.run.disk import DiskArray
 from calservice.steps.registry import NATIVE
 from calservice.steps.stage1._emicorr_case import emi_arrays
 from calservice.steps.stage1.ramp_fit import RATE_ARRAYS

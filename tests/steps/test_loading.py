@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from calservice.disk import cut_image
+from calservice.model.dqflags import PIXEL_FLAGS
 from calservice.model.errors import ReferenceFileError
 from calservice.model.step import Reference, ReferenceNeed
 from calservice.references.load import (
@@ -75,14 +77,31 @@ def test_a_file_is_read_once_until_it_changes(tmp_path: Path) -> None:
     assert load_reference(path, NEED) is not first
 
 
-def test_large_arrays_may_stay_on_disk(tmp_path: Path) -> None:
+def test_images_stay_on_disk_and_windows_of_them_are_as_if_they_were_read(tmp_path: Path) -> None:
     path = tmp_path / "dark.fits"
-    cube = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
-    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(cube, name="SCI")]).writeto(path)
-    made = load_reference(path, ReferenceNeed("dark", ("data", "dq"), mapped=("data",)))
-    assert made["data"].dtype == np.dtype(">f4")
-    np.testing.assert_array_equal(made["data"], cube)
-    assert made["dq"].shape == (3, 4)
+    random = np.random.default_rng(4)
+    cube = random.normal(0, 1, (3, 20, 30)).astype(np.float32)
+    stored = random.integers(0, 2**32, (20, 30), np.uint32)
+    defined = [(1, "DO_NOT_USE"), (2, "HOT"), (2**9 + 4, "DEAD"), (2**31, "UNKNOWN"), (2**17, "NON_SCIENCE")]
+    table = np.array([(0, v, n, "") for v, n in defined], "i4,i8,U40,U80")
+    table.dtype.names = ("BIT", "VALUE", "NAME", "DESCRIPTION")
+    images = [fits.ImageHDU(cube, name="SCI"), fits.ImageHDU(stored, name="DQ"), fits.BinTableHDU(table, name="DQ_DEF")]
+    fits.HDUList([fits.PrimaryHDU(), *images]).writeto(path)
+    flags = np.zeros_like(stored)
+    for value, name in defined:
+        flags[(stored & value) != 0] |= np.uint32(PIXEL_FLAGS.get(name, 0))
+
+    made = load_reference(path, ReferenceNeed("dark", ("data", "dq")))
+    assert not any(isinstance(array, np.ndarray) for array in made.arrays.values())
+    meta = {f"meta.subarray.{name}": n for name, n in (PLACE | {"xsize": 30, "ysize": 20}).items()}
+    once = fit_to_exposure(Reference(made.arrays, meta), NEED, Placement(3, 2, 20, 15), (15, 20))
+    assert once["data"].shape == (3, 15, 20)
+    inner = cut_image(once["dq"], slice(2, 9), slice(1, 20))
+    for array, whole in ((made["data"], cube), (once["data"], cube[:, 1:16, 2:22]), (inner, flags[3:10, 3:22])):
+        found = np.asarray(array)
+        assert found.dtype.isnative
+        np.testing.assert_array_equal(found, whole)
+        np.testing.assert_array_equal(array[..., 2:5, 7], whole[..., 2:5, 7])
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:

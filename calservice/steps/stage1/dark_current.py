@@ -74,45 +74,61 @@ def _sampling(dark: Reference, info: ExposureInfo) -> _Sampling:
     return _Sampling(groups, extra, (nframes, gap) != (info.nframes, info.groupgap))
 
 
-def _frame(dark: Array, sampling: _Sampling, k: int) -> Array:
-    """Return group ``k`` of one integration of a dark, extrapolated where needed, NaN as 0.
+@dataclass(frozen=True)
+class _Dark:
+    """One integration of a dark, of which only those groups are read from the file that are used."""
 
-    As in the official step, an extrapolated dark is float64 throughout.
-    """
-    dtype = np.float64 if sampling.extra else np.float32
-    if k < sampling.groups:
-        frame = np.array(dark[k], np.float32).astype(dtype)
-    else:
-        last = np.array(dark[sampling.groups - 1], np.float32)
-        step = last - np.array(dark[sampling.groups - 2], np.float32)
-        frame = (k - sampling.groups + 1) * step.astype(np.float64) + last
-    frame[np.isnan(frame)] = 0
-    return frame
+    images: Array
+    place: tuple[int, ...]
+    """Which integration, where the reference has several."""
+    sampling: _Sampling
+
+    def __getitem__(self, k: int) -> Array:
+        return np.array(self.images[(*self.place, k)], np.float32)
+
+    def frame(self, k: int) -> Array:
+        """Return group ``k``, extrapolated where needed, NaN as 0.
+
+        As in the official step, an extrapolated dark is float64 throughout.
+        """
+        groups = self.sampling.groups
+        if k < groups:
+            frame = self[k].astype(np.float64 if self.sampling.extra else np.float32, copy=False)
+        else:
+            last = self[groups - 1]
+            frame = (k - groups + 1) * (last - self[groups - 2]).astype(np.float64) + last
+        frame[np.isnan(frame)] = 0
+        return frame
+
+    def mean(self, start: int, count: int) -> Array:
+        """Return the mean of ``count`` groups as float32; NaN if there are none of them."""
+        stop = min(start + count, self.sampling.groups + self.sampling.extra)
+        if start >= stop and count == 1:
+            raise ReferenceFileError(
+                f"dark reference: has {stop} groups, too few for group {start + 1} that the exposure's "
+                "GROUPGAP asks for; use a dark with NFRAMES=1, GROUPGAP=0"
+            )
+        if start >= stop:
+            return np.full(self.images.shape[-2:], np.nan, np.float32)
+        total = self.frame(start)
+        for k in range(start + 1, stop):
+            total += self.frame(k)
+        mean: Array = (total / total.dtype.type(stop - start)).astype(np.float32)
+        return mean
+
+    def planes(self, groups: tuple[int, int], info: ExposureInfo) -> list[Array]:
+        """Return what to subtract from each of the exposure's groups in a range."""
+        if not self.sampling.average:
+            return [self.frame(g) for g in range(*groups)]
+        stride = info.nframes + info.groupgap
+        return [self.mean(g * stride, info.nframes) for g in range(*groups)]
 
 
-def _mean(dark: Array, sampling: _Sampling, start: int, count: int) -> Array:
-    """Return the mean of ``count`` dark groups as float32; NaN if the dark has none of them."""
-    stop = min(start + count, sampling.groups + sampling.extra)
-    if start >= stop and count == 1:
-        raise ReferenceFileError(
-            f"dark reference: has {stop} groups, too few for group {start + 1} that the exposure's "
-            "GROUPGAP asks for; use a dark with NFRAMES=1, GROUPGAP=0"
-        )
-    if start >= stop:
-        return np.full(dark.shape[1:], np.nan, np.float32)
-    total = _frame(dark, sampling, start)
-    for k in range(start + 1, stop):
-        total += _frame(dark, sampling, k)
-    mean: Array = (total / total.dtype.type(stop - start)).astype(np.float32)
-    return mean
-
-
-def _planes(dark: Array, sampling: _Sampling, groups: tuple[int, int], info: ExposureInfo) -> list[Array]:
-    """Return what to subtract from each of the exposure's groups in a range, for one dark."""
-    if not sampling.average:
-        return [_frame(dark, sampling, g) for g in range(*groups)]
-    stride = info.nframes + info.groupgap
-    return [_mean(dark, sampling, g * stride, info.nframes) for g in range(*groups)]
+def _darks(dark: Reference, sampling: _Sampling) -> list[_Dark]:
+    """Return the integrations of a dark reference."""
+    images = dark["data"]
+    places = [(k,) for k in range(images.shape[0])] if images.ndim == 4 else [()]
+    return [_Dark(images, place, sampling) for place in places]
 
 
 def _integration(number: int, available: int, info: ExposureInfo) -> int:
@@ -153,25 +169,24 @@ def subtract(block: Block, references: References, params: DarkCurrentParams, in
     float32, as NumPy does along the first axis.
     """
     dark = references["dark"]
-    flags, images = np.asarray(dark["dq"], np.uint32), dark["data"]
-    if images.ndim == 4:
-        flags = np.bitwise_or.reduce(flags[:, 0], axis=0) if flags.ndim == 4 else flags
-    else:
-        images = images[None]
+    flags = np.asarray(dark["dq"], np.uint32)
+    if dark["data"].ndim == 4 and flags.ndim == 4:
+        flags = np.bitwise_or.reduce(flags[:, 0], axis=0)
     sampling = _sampling(dark, info)
+    darks = _darks(dark, sampling)
     groups, first = block.window.group, block.window.integration[0]
     # The official step averages as many of the reference's integrations as the exposure has; the
     # others stay zero, which matters only to a file that starts later in its exposure.
-    averaged = min(images.shape[0], info.nints) if sampling.average else images.shape[0]
+    averaged = min(len(darks), info.nints) if sampling.average else len(darks)
     planes: dict[int, list[Array]] = {}
     data = np.empty_like(block["data"])
     for i, ramp in enumerate(block["data"]):
-        k = _integration(first + i, images.shape[0], info)
+        k = _integration(first + i, len(darks), info)
         if k >= averaged:
             data[i] = ramp
             continue
         if k not in planes:
-            planes[k] = _planes(images[k], sampling, groups, info)
+            planes[k] = darks[k].planes(groups, info)
         for g, plane in enumerate(planes[k]):
             np.subtract(ramp[g], plane, out=data[i, g], casting="same_kind")
     made: dict[str, Array] = {"data": data, "pixeldq": block["pixeldq"] | flags}
@@ -230,17 +245,13 @@ def _subtracted(
     """Return the dark that is subtracted: that of the reference, with groups averaged or extrapolated as needed."""
     dark = references["dark"]
     sampling = _sampling(dark, info)
-    images = dark["data"] if dark["data"].ndim == 4 else dark["data"][None]
+    darks, shape = _darks(dark, sampling), dark["data"].shape
     made_groups = info.ngroups if sampling.average else sampling.groups + sampling.extra
-    data = np.zeros((len(images), made_groups, *images.shape[-2:]), np.float32)
-    averaged = min(len(images), info.nints) if sampling.average else len(images)
-    for k in range(averaged):
-        if sampling.average:
-            data[k] = _planes(images[k], sampling, (0, made_groups), info)
-            continue
-        for g in range(made_groups):
-            data[k, g] = _frame(images[k], sampling, g)
-    return {"data": data if dark["data"].ndim == 4 else data[0], "dq": dark["dq"]}
+    data = np.zeros((len(darks), made_groups, *shape[-2:]), np.float32)
+    for k in range(min(len(darks), info.nints) if sampling.average else len(darks)):
+        for g, plane in enumerate(darks[k].planes((0, made_groups), info)):
+            data[k, g] = plane
+    return {"data": data if len(shape) == 4 else data[0], "dq": np.asarray(dark["dq"])}
 
 
 def _readout_of_subtracted(references: References, params: DarkCurrentParams, info: ExposureInfo) -> dict[str, Any]:
@@ -261,7 +272,7 @@ STEP = Step(
     kernel=subtract,
     reads=("data", "pixeldq", "average_dark_current"),
     writes=("data", "pixeldq", "average_dark_current"),
-    references=(ReferenceNeed("dark", ("data", "dq", "average_dark_current"), subarray=False, mapped=("data",)),),
+    references=(ReferenceNeed("dark", ("data", "dq", "average_dark_current"), subarray=False),),
     reach=lambda params, info: Reach(),
     not_applicable=_not_applicable,
     skipped_arrays=_skipped_arrays,

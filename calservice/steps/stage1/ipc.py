@@ -117,7 +117,7 @@ STEP = Step(
     kernel=convolve,
     reads=("data",),
     writes=("data",),
-    references=(ReferenceNeed("ipc", ("data",), mapped=("data",), axes=4),),
+    references=(ReferenceNeed("ipc", ("data",), axes=4),),
     reach=_reach,
     exact_reach=_exact_reach,
     supports=_supports,

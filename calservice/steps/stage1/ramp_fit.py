@@ -186,7 +186,7 @@ def _ramps(block: Block, references: References, params: RampFitParams, info: Ex
         first, stop = int(block["ramp_groups"][0]), int(block["ramp_groups"][1])
     gain = owned(references["gain"]["data"], np.float32)
     scaled = gain / np.sqrt(np.float64(2.0 * info.nframes))
-    noise = (references["readnoise"]["data"] * scaled).astype(np.float32)
+    noise = (np.asarray(references["readnoise"]["data"]) * scaled).astype(np.float32)
     zero = block["zeroframe"] if "zeroframe" in block else np.zeros((0, 0, 0), np.float32)
     frame_time = float(np.float32(info.frame_time))
     return (

@@ -90,7 +90,7 @@ STEP = Step(
     kernel=subtract,
     reads=("data", "pixeldq"),
     writes=("data", "pixeldq"),
-    references=(ReferenceNeed("reset", ("data", "dq"), subarray=False, mapped=("data",), needed=_is_miri),),
+    references=(ReferenceNeed("reset", ("data", "dq"), subarray=False, needed=_is_miri),),
     reach=lambda params, info: Reach(),
     not_applicable=_not_applicable,
     supports=_supports,
