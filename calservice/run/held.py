@@ -97,7 +97,7 @@ class Held:
         if large:
             put_results(self.model, large, self.integrations)
 
-    def save(self, model: Any, path: Path) -> None:
+    def save(self, model: Any, path: Path, threads: int) -> None:
         """Save one of the models, or another, with what is kept apart from it."""
         large = {_EXTENSIONS[n]: a for n, a in self._large.items()} if model is self.integrations else {}
-        save(model, path, large)
+        save(model, path, large, threads)

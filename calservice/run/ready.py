@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import io
 import pkgutil
+import sys
 from typing import Any
 
-__all__ = ["load_kernels", "ready"]
+__all__ = ["keep_blocks", "load_kernels", "ready"]
+
+_TRIM, _MAP = -1, -3
+_BLOCK, _KEPT = 16 * 2**20, 256 * 2**20
 
 
 def ready() -> None:
     """Bring what stages need into memory: the schemas of datamodels, extensions of ASDF, and compiled kernels."""
+    keep_blocks()
     _open_and_save()
     load_kernels()
+
+
+def keep_blocks() -> None:
+    """Have the C library keep freed memory of the size of blocks for the next ones, where it is glibc.
+
+    It would give it back to the system each time, and each block of each step would begin with page faults.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_MAP, _BLOCK)
+        mallopt(_TRIM, _KEPT)
 
 
 def _open_and_save() -> None:

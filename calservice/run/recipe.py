@@ -26,6 +26,7 @@ from calservice.run.chain import BoundStep
 from calservice.run.held import Held
 from calservice.run.hooks import run_hooks
 from calservice.run.optional import optional_products, recorded_references, save_tree, without_optional
+from calservice.run.ready import keep_blocks
 from calservice.run.records import recorded
 from calservice.run.results import put_metadata, put_results
 from calservice.steps.registry import NATIVE
@@ -61,6 +62,7 @@ def run(stage: Stage, primary: Path, out: Path, threads: int = 1) -> tuple[StepO
         `NoScienceData` where nothing can be fitted, `ReferenceFileError` where a reference does not fit,
         else whatever a step failed with.
     """
+    keep_blocks()
     with recorded() as records:
         try:
             return _Runner(stage, primary, out, threads, records).run()
@@ -383,7 +385,7 @@ class _Runner:
         folder.mkdir(parents=True, exist_ok=True)
         ext = values.get("output_ext") or ".fits"
         name = output_name(named, suffix, *components, ext=ext) if suffix else Path(named).stem + ext
-        self.held.save(model, folder / name)
+        self.held.save(model, folder / name, self.threads)
         log.info("saved %s", name)
 
 

@@ -1,11 +1,15 @@
-"""Saving models some of whose arrays are on disk, and too large to be brought to memory."""
+"""Saving models: large arrays are written in pieces, several at a time, be they in memory or on disk."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+import os
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +20,9 @@ __all__ = ["place_holder", "save"]
 
 _RECORD = 2880
 """Bytes that a FITS file is written in multiples of."""
-_CHUNK = 64 * 2**20
+_PIECE = 4 * 2**20
+_TYPES = frozenset(map(np.dtype, ("u1", "i2", "u2", "i4", "u4", "f4", "f8")))
+"""Types that FITS stores as they are, but for the order of bytes; unsigned ones less half their range."""
 
 
 def place_holder(array: DiskArray) -> Array:
@@ -24,55 +30,109 @@ def place_holder(array: DiskArray) -> Array:
     return np.zeros(array.shape, array.dtype)
 
 
-def save(model: Any, path: Path, large: Mapping[str, DiskArray]) -> None:
+def save(model: Any, path: Path, large: Mapping[str, DiskArray], threads: int = 1) -> None:
     """Save a model.
 
     Parameters
     ----------
     model : datamodel
-        With place-holders for the large arrays.
+        With place-holders for the arrays on disk.
     path : Path
-        The product.
+        The product. It has the very bytes that the model's own way of saving gives it.
     large : mapping of str to DiskArray
-        Arrays by the name of their extension, at least three-dimensional. The file has the very bytes that it would
-        have with them in memory.
+        Arrays on disk by the name of their extension.
+    threads : int
+        Pieces that are written at the same time.
     """
-    if not large:
+    if path.suffix != ".fits":
         model.save(str(path))
         return
     from stdatamodels import fits_support
 
     model.on_save(str(path))
     hdus = fits_support.to_fits(model._instance, model._schema)
+    if model._no_asdf_extension and "ASDF" in hdus:
+        del hdus["ASDF"]
+    pieces, size = _pieces(hdus, large)
     with open(path, "wb") as file:
-        for hdu in hdus:
-            if hdu.name in large:
-                _write(file, hdu, large[hdu.name])
-            else:
-                file.write(_written(hdu))
+        file.truncate(size)  # what no piece covers is zero
+        with ThreadPoolExecutor(threads) as pool:
+            run = map if threads == 1 else pool.map
+            for _ in run(lambda piece: piece.write(file.fileno()), pieces):
+                pass
 
 
-def _write(file: IO[bytes], hdu: Any, array: DiskArray) -> None:
-    """Write an extension with an array on disk in place of that in memory."""
+@dataclass(frozen=True)
+class _Piece:
+    """Rows of an array, or bytes, and where in the file they belong."""
+
+    offset: int
+    content: Any
+    rows: slice | None = None
+
+    def write(self, file: int) -> None:
+        content: Any = self.content if self.rows is None else _stored(self.content[self.rows])
+        left, place = memoryview(content).cast("B"), self.offset
+        while left:
+            done = os.pwrite(file, left, place)
+            left, place = left[done:], place + done
+
+
+def _pieces(hdus: Any, large: Mapping[str, DiskArray]) -> tuple[list[_Piece], int]:
+    """Return what the file is made of, and its size."""
+    made: list[_Piece] = []
+    size = 0
+    for hdu in hdus:
+        array = _array(hdu, large)
+        head = _written(hdu) if array is None else _header(hdu, array)
+        made.append(_Piece(size, head))
+        size += len(head)
+        if array is None:
+            continue
+        rows = array if isinstance(array, DiskArray) else array.reshape(-1, array.shape[-1])
+        row = int(array.nbytes // rows.shape[0])
+        step = max(1, _PIECE // row)
+        for start in range(0, rows.shape[0], step):
+            made.append(_Piece(size + start * row, rows, slice(start, start + step)))
+        size += array.nbytes + -array.nbytes % _RECORD
+    return made, size
+
+
+def _array(hdu: Any, large: Mapping[str, DiskArray]) -> Any:
+    """Return the array of an extension, if it is large and can be written in pieces."""
     from astropy.io import fits
 
-    plane = np.zeros((1, *array.shape[1:]), array.dtype)
-    header = fits.Header.fromstring(_written(fits.ImageHDU(plane, hdu.header, name=hdu.name)))
-    header[f"NAXIS{array.ndim}"] = array.shape[0]
-    file.write(header.tostring().encode("ascii"))
-    for chunk in _stored(array):
-        file.write(chunk)
-    file.write(bytes(-array.nbytes % _RECORD))
+    if hdu.name in large:
+        return large[hdu.name]
+    array: Any = hdu.data if type(hdu) is fits.ImageHDU else None
+    plain = isinstance(array, np.ndarray) and array.flags.c_contiguous and array.dtype in _TYPES
+    return array if plain and array.nbytes > _PIECE else None
 
 
-def _stored(array: DiskArray) -> Iterator[bytes]:
-    """Yield an array as FITS stores it: the most significant byte first, unsigned numbers less half their range."""
-    planes = max(1, _CHUNK // (array.nbytes // array.shape[0]))
-    for start in range(0, array.shape[0], planes):
-        part = array[start : start + planes]
-        if part.dtype.kind == "u" and part.dtype.itemsize > 1:
-            part ^= part.dtype.type(1 << (8 * part.dtype.itemsize - 1))
-        yield part.byteswap(inplace=True).tobytes()
+def _header(hdu: Any, array: Any) -> bytes:
+    """Return the header of an extension with such an array."""
+    from astropy.io import fits
+
+    small = np.zeros((1,) * array.ndim, array.dtype)
+    header = fits.Header.fromstring(_written(fits.ImageHDU(small, hdu.header, name=hdu.name)))
+    for n, length in enumerate(reversed(array.shape), 1):
+        header[f"NAXIS{n}"] = length
+    told: str = header.tostring()
+    return told.encode("ascii")
+
+
+_rooms = threading.local()
+
+
+def _stored(part: Array) -> Array:
+    """Return a part of an array as FITS stores it, the most significant byte first; until the next call."""
+    if len(getattr(_rooms, "room", b"")) < part.nbytes:
+        _rooms.room = bytearray(part.nbytes)
+    made = np.frombuffer(_rooms.room, part.dtype.newbyteorder(">"), part.size).reshape(part.shape)
+    made[...] = part
+    if part.dtype.kind == "u" and part.dtype.itemsize > 1:
+        made ^= made.dtype.type(1 << (8 * part.dtype.itemsize - 1))
+    return made
 
 
 def _written(hdu: Any) -> bytes:

@@ -12,6 +12,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
@@ -23,6 +24,7 @@ from calservice.engines.official import alias_of_cal_step as official_alias
 from calservice.engines.steplog import settled
 from calservice.model import modes
 from calservice.model.errors import CalserviceError, InputError, NoScienceData, StepFailed
+from calservice.model.exposure import FileStat
 from calservice.model.outcome import Job, Outcome, Status, StepOutcome
 from calservice.model.plan import FORCED, Input, Stage
 from calservice.products.manifest import (
@@ -39,6 +41,7 @@ from calservice.run import logs
 __all__ = ["Failure", "run_stage", "versions"]
 
 log = logging.getLogger("calservice.run")
+_PUBLISHED_AT_A_TIME = 4
 _PACKAGES = ("calservice", "jwst", "stcal", "stdatamodels", "stpipe", "crds", "numpy", "numba", "astropy", "gwcs")
 
 
@@ -80,17 +83,17 @@ def run_stage(
             return replace(outcome, status="KEPT", message="made meanwhile", products=kept, log="")
         with logs.logged(log_path, _place(stage, job), job.log_level, _shown(job, folder, also)):
             log.info("%s of %s, job %s, on %s", stage.pipeline, stage.product, job.id, platform.node())
-            primary, inputs = _gather(stage, store, folder / "in", made)
+            primary, brought = _gather(stage, store, folder / "in", made)
             inner, folders = _redirected(stage, out)
             with _beside(primary, out):
                 steps = _calibrate(inner, job, primary, out)
             files = _files(out, folders)
-            products = _products(files)
-            if not products and stage.pipeline in (modes.DETECTOR1, "ramp_fit"):
+            if not files and stage.pipeline in (modes.DETECTOR1, "ramp_fit"):
                 raise NoScienceData("no product was made: no pixel of this exposure can be fitted")
-            if not products:
+            if not files:
                 raise StepFailed("no product was made")
-            log.info("made %s", ", ".join(p.name for p in products))
+            log.info("made %s", ", ".join(sorted(files)))
+            inputs, products = _records(stage, brought, files, job.threads)
     except CalserviceError as fault:
         if fault.retry:
             return Failure(str(fault))
@@ -173,37 +176,25 @@ def _official_paths() -> dict[str, str]:
 # -- inputs
 
 
-def _gather(stage: Stage, store: Store, folder: Path, made: Mapping[str, str]) -> tuple[Path, tuple[InputRecord, ...]]:
-    """Bring all inputs, and the association that names them, into one folder."""
+def _gather(stage: Stage, store: Store, folder: Path, made: Mapping[str, str]) -> tuple[Path, list[Path]]:
+    """Bring all inputs, and the association that names them, into one folder; return the one to run on, and all."""
     folder.mkdir(parents=True)
-    records = []
-    for item in stage.inputs:
-        path = _bring(item, store, folder, made)
-        info = path.stat()
-        records.append(
-            InputRecord(
-                name=item.name,
-                role=item.role,
-                url="" if item.file is None else shown(item.file.url),
-                size=info.st_size,
-                stamp="" if item.file is None else item.file.stamp,
-                sha256=checksum(path),
-                key=item.key,
-            )
-        )
-        if item.file is not None and info.st_size != item.file.size:
+    brought = [_bring(item, store, folder, made) for item in stage.inputs]
+    for item, path in zip(stage.inputs, brought, strict=True):
+        size = path.stat().st_size
+        if item.file is not None and size != item.file.size:
             raise InputError(
-                f"{shown(item.file.url)}: its length changed from {item.file.size} to {info.st_size} since planning"
+                f"{shown(item.file.url)}: its length changed from {item.file.size} to {size} since planning"
             )
     if stage.association is None:
-        return folder / _plain(stage.inputs[0].name), tuple(records)
+        return folder / _plain(stage.inputs[0].name), brought
     products = [
         {**product, "members": [{**m, "expname": _plain(m["expname"])} for m in product["members"]]}
         for product in stage.association["products"]
     ]
     primary = folder / (stage.asn_filename or f"{stage.product}_asn.json")
     primary.write_text(json.dumps({**stage.association, "products": products}, indent=2))
-    return primary, tuple(records)
+    return primary, brought
 
 
 def _plain(name: str) -> str:
@@ -254,8 +245,26 @@ def _files(out: Path, folders: Mapping[str, str]) -> dict[str, Path]:
     return found
 
 
-def _products(files: Mapping[str, Path]) -> tuple[Product, ...]:
-    return tuple(Product(name=n, size=p.stat().st_size, sha256=checksum(p)) for n, p in sorted(files.items()))
+def _records(
+    stage: Stage, brought: Sequence[Path], files: Mapping[str, Path], threads: int
+) -> tuple[tuple[InputRecord, ...], tuple[Product, ...]]:
+    """Return what the manifest tells of the inputs and of the products."""
+    with ThreadPoolExecutor(threads) as pool:
+        sums = list(pool.map(checksum, [*brought, *files.values()]))
+    inputs = tuple(
+        InputRecord(
+            name=item.name,
+            role=item.role,
+            url="" if item.file is None else shown(item.file.url),
+            size=path.stat().st_size,
+            stamp="" if item.file is None else item.file.stamp,
+            sha256=found,
+            key=item.key,
+        )
+        for item, path, found in zip(stage.inputs, brought, sums, strict=False)
+    )
+    made = zip(files.items(), sums[len(brought) :], strict=True)
+    return inputs, tuple(Product(name=n, size=p.stat().st_size, sha256=found) for (n, p), found in sorted(made))
 
 
 def _recorded_steps(out: Path) -> dict[str, set[str]]:
@@ -309,14 +318,20 @@ def _manifest(
 
 def _publish(store: Store, stage: Stage, files: Mapping[str, Path], log_path: Path, manifest: Manifest) -> None:
     """Publish products, then the log, then the manifest; retire products of an earlier run that are no more."""
+
+    def published(name: str) -> FileStat:
+        return store.publish(files[name], name)
+
     name = manifest_name(stage.label)
     earlier = Manifest.load(store.read(name)) if store.stat(name) is not None else None
     if earlier is not None:
         store.remove(name)  # from here on the old manifest would vouch for files that are being replaced
-    stamps = {product.name: store.publish(files[product.name], product.name).stamp for product in manifest.products}
+    names = [product.name for product in manifest.products]
+    with ThreadPoolExecutor(_PUBLISHED_AT_A_TIME) as pool:  # which is waiting for disks and networks
+        stamps = {name: found.stamp for name, found in zip(names, pool.map(published, names), strict=True)}
     store.publish(log_path, log_path.name)
-    published = tuple(product.model_copy(update={"stamp": stamps[product.name]}) for product in manifest.products)
-    store.write(manifest.model_copy(update={"products": published}).dump(), name)
+    stamped = tuple(product.model_copy(update={"stamp": stamps[product.name]}) for product in manifest.products)
+    store.write(manifest.model_copy(update={"products": stamped}).dump(), name)
     for stale in {p.name for p in earlier.products} - {p.name for p in manifest.products} if earlier else ():
         store.remove(stale)
 
