@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import mmap
+import operator
 import os
 import tempfile
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
 from copy import copy
 from pathlib import Path
 from typing import IO, Any, cast
@@ -20,13 +22,17 @@ __all__ = ["DiskArray", "cut_image", "image_on_disk", "looked_up", "scratch_arra
 
 _STORED = {(8, 0): "u1", (16, 0): ">i2", (16, 1 << 15): ">i2", (32, 1 << 31): ">i4", (-32, 0): ">f4"}
 """Types of stored numbers by BITPIX and BZERO; what is not among them is left to astropy."""
+_PASSED = 16 * 2**20
+"""Bytes after which an array is mapped anew."""
+_SHORT = 2
+"""Bytes of the largest integers that all floating-point types hold."""
 
 
 class DiskArray:
     """An array in a file.
 
-    Every access maps the file for as long as it takes: pages count as memory of the process while they are mapped,
-    and belong to the kernel's cache otherwise, which gives way where memory is short.
+    Windows of all columns are read and written piece by piece. Others are read from a mapping of the file, which is
+    made anew after every few windows: mapped pages count as memory of the process.
 
     Parameters
     ----------
@@ -42,8 +48,10 @@ class DiskArray:
         Whether signed integers stand for unsigned ones, which are larger by half their range, as in FITS.
     """
 
-    _part: tuple[Any, ...] = ()
     _tables: Array | None = None
+    _mapped: Array | None = None
+    _passed: int = 0
+    """Bytes that went through the mapping."""
 
     def __init__(
         self,
@@ -54,22 +62,29 @@ class DiskArray:
         *,
         unsigned: bool = False,
     ) -> None:
-        self._file = file
+        opened = open(file, "rb") if isinstance(file, str | Path) else file  # noqa: SIM115 - as long as the array
+        self._file = opened
         self._stored = np.dtype(dtype)
         self._offset = offset
         self._unsigned = unsigned
-        self._whole = self.shape = tuple(shape)
+        self._whole = tuple(shape)
+        self._part = tuple((0, n) for n in shape)
         self.dtype = np.dtype(f"u{self._stored.itemsize}") if unsigned else self._stored.newbyteorder("=")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Lengths of the axes."""
+        return tuple(stop - start for start, stop in self._part)
 
     @property
     def ndim(self) -> int:
         """Number of axes."""
-        return len(self.shape)
+        return len(self._part)
 
     @property
     def size(self) -> int:
         """Number of elements."""
-        return int(np.prod(self.shape))
+        return math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:
@@ -79,11 +94,7 @@ class DiskArray:
     def cut(self, rows: slice, columns: slice) -> DiskArray:
         """Return some rows and columns of its images, without reading them."""
         made = copy(self)
-        made._part = (..., rows, columns)
-        if self._part:
-            made._part = (..., *(_within(a, b) for a, b in zip(self._part[1:], made._part[1:], strict=True)))
-        lengths = (len(range(*part.indices(n))) for part, n in zip((rows, columns), self.shape[-2:], strict=True))
-        made.shape = (*self.shape[:-2], *lengths)
+        made._part, _ = self._ranges((..., rows, columns))
         return made
 
     def translated(self, tables: Array) -> DiskArray:
@@ -99,15 +110,59 @@ class DiskArray:
         made._tables = tables.astype(self.dtype)
         return made
 
-    def _map(self, write: bool = False) -> Array:
-        file = self._file
-        with Path(file).open("rb") if isinstance(file, (str, Path)) else nullcontext(file) as opened:
-            room = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_WRITE if write else mmap.ACCESS_READ)
-        mapped: Array = np.ndarray(self._whole, self._stored, room, self._offset)  # which keeps the mapping
-        return mapped[self._part] if self._part else mapped
+    def _ranges(self, window: Any) -> tuple[tuple[tuple[int, int], ...], tuple[int, ...]]:
+        """Return the range of each axis of what is stored that a window covers, and the axes that it leaves out."""
+        told = window if isinstance(window, tuple) else (window,)
+        if Ellipsis in told:
+            n = told.index(Ellipsis)
+            told = (*told[:n], *[slice(None)] * (self.ndim - len(told) + 1), *told[n + 1 :])
+        ranges, left_out = list(self._part), []
+        for axis, (one, (origin, _), length) in enumerate(zip(told, self._part, self.shape, strict=False)):
+            if isinstance(one, slice):
+                start, stop, step = one.indices(length)
+                if step != 1:
+                    raise IndexError(f"an array on disk is read in windows without gaps, not {window}")
+                ranges[axis] = origin + start, origin + max(start, stop)
+            else:
+                place = operator.index(one) % length
+                ranges[axis] = origin + place, origin + place + 1
+                left_out.append(axis)
+        return tuple(ranges), tuple(left_out)
+
+    def _pieces(self, ranges: Sequence[tuple[int, int]]) -> Iterator[tuple[tuple[int, ...], int]]:
+        """Yield the place of each image in a window, and its place in the file."""
+        lengths = [math.prod(self._whole[axis + 1 :]) for axis in range(len(self._whole))]
+        images = [range(start, stop) for start, stop in ranges[:-2]]
+        start = ranges[-2][0] * lengths[-2] if len(ranges) > 1 else 0
+        for numbers in itertools.product(*images):
+            elements = sum(n * length for n, length in zip(numbers, lengths, strict=False)) + start
+            place = tuple(n - first for n, (first, _) in zip(numbers, ranges, strict=False))
+            yield place, self._offset + elements * self._stored.itemsize
+
+    def _has_all_columns(self, ranges: Sequence[tuple[int, int]]) -> bool:
+        return ranges[-1] == (0, self._whole[-1])
+
+    def _stored_window(self, window: Any) -> Array:
+        """Return a copy of what is stored in a window."""
+        ranges, left_out = self._ranges(window)
+        if self._has_all_columns(ranges):
+            made = np.empty([stop - start for start, stop in ranges], self._stored)
+            for place, offset in self._pieces(ranges):
+                _read(self._file.fileno(), made[place], offset)
+        else:
+            made = np.array(self._map()[tuple(slice(*one) for one in ranges)])
+            self._passed += made.nbytes
+        return made.squeeze(left_out)
+
+    def _map(self) -> Array:
+        if self._mapped is None or self._passed > _PASSED:
+            room = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+            self._mapped = np.ndarray(self._whole, self._stored, room, self._offset)
+            self._passed = 0
+        return self._mapped
 
     def __getitem__(self, window: Any) -> Array:
-        stored = np.array(self._map()[window])
+        stored = self._stored_window(window)
         native = stored.view(stored.dtype.newbyteorder("="))
         if not stored.dtype.isnative:
             native.byteswap(inplace=True)
@@ -116,17 +171,44 @@ class DiskArray:
             found ^= self.dtype.type(1 << (8 * self.dtype.itemsize - 1))
         return found if self._tables is None else looked_up(found, self._tables)
 
+    def read(self, window: Any, dtype: DTypeLike) -> Array:
+        """Return a window in another type, in one pass over it if that can hold all its values."""
+        wanted = np.dtype(dtype)
+        if not (self._unsigned and self._tables is None and wanted.kind == "f" and self._stored.itemsize <= _SHORT):
+            return self[window].astype(wanted, copy=False)
+        made: Array = self._stored_window(window).astype(wanted)
+        made += wanted.type(1 << (8 * self._stored.itemsize - 1))
+        return made
+
     def __setitem__(self, window: Any, values: Array) -> None:
-        self._map(write=True)[window] = values
+        ranges, _ = self._ranges(window)
+        if not self._has_all_columns(ranges):
+            raise IndexError(f"an array on disk is written in windows of all columns, not {window}")
+        shape = [stop - start for start, stop in ranges]
+        stored = np.ascontiguousarray(np.broadcast_to(values, shape), self._stored)
+        for place, offset in self._pieces(ranges):
+            _write(self._file.fileno(), stored[place], offset)
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
         whole = self[...]
         return whole if dtype is None else whole.astype(dtype, copy=False)
 
 
-def _within(outer: slice, inner: slice) -> slice:
-    """Return a slice of a slice, both with a start and a stop."""
-    return slice(outer.start + inner.start, outer.start + inner.stop)
+def _read(file: int, part: Array, offset: int) -> None:
+    """Fill an array from a place in a file."""
+    left = memoryview(cast(Any, part.reshape(-1).view(np.uint8)))
+    while left:
+        done = os.preadv(file, [left], offset)
+        if not done:
+            raise OSError("the file has become shorter while it was read")
+        left, offset = left[done:], offset + done
+
+
+def _write(file: int, part: Array, offset: int) -> None:
+    left = memoryview(cast(Any, part.reshape(-1).view(np.uint8)))
+    while left:
+        done = os.pwrite(file, left, offset)
+        left, offset = left[done:], offset + done
 
 
 def looked_up(numbers: Array, tables: Array) -> Array:

@@ -50,7 +50,7 @@ def passes(reaches: Sequence[Reach], waits: Sequence[bool]) -> Iterator[tuple[in
 
 
 def cut_windows(shape: tuple[int, int, int, int], reach: Reach, block_bytes: int) -> list[Window]:
-    """Cut an exposure into blocks of full columns, and of as few integrations as rows allow.
+    """Cut an exposure into blocks of all columns if that is possible, and of as few integrations as rows allow.
 
     Parameters
     ----------
@@ -67,16 +67,15 @@ def cut_windows(shape: tuple[int, int, int, int], reach: Reach, block_bytes: int
         They cover the exposure without overlap.
     """
     nints, ngroups, nrows, ncols = shape
-    per_row = ngroups * ncols * 5
+    pixel = ngroups * 5
     ints, rows, columns = nints, nrows, ncols
-    least = min(nrows, max(1, 8 * reach.halo.get("row", 0)))
     if "row" not in reach.whole:
-        rows = max(least, block_bytes // (per_row * nints))
-    if "integration" not in reach.whole and rows * per_row * nints > block_bytes:
-        ints = max(1, block_bytes // (per_row * min(rows, nrows)))
-    if "row" in reach.whole and "column" not in reach.whole:
-        least = max(64, 8 * reach.halo.get("column", 0))
-        columns = max(least, block_bytes // (ints * ngroups * nrows * 5))
+        fewest = min(nrows, max(1, 8 * reach.halo.get("row", 0)))
+        rows = max(fewest, block_bytes // (pixel * ncols * nints))
+    if "integration" not in reach.whole and rows * pixel * ncols * nints > block_bytes:
+        ints = max(1, block_bytes // (pixel * ncols * min(rows, nrows)))
+    if "column" not in reach.whole and min(rows, nrows) * pixel * ncols * ints > block_bytes:
+        columns = max(64, 8 * reach.halo.get("column", 0), block_bytes // (pixel * min(rows, nrows) * ints))
     return [
         Window((i, min(i + ints, nints)), (0, ngroups), (y, min(y + rows, nrows)), (x, right))
         for i in range(0, nints, ints)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,7 +18,7 @@ from calservice.model.block import ACCOUNTS, AXES, Array, Axis, Reach, Window
 from calservice.model.errors import NoScienceData
 from calservice.model.passes import BLOCK_BYTES, IMAGES, KEPT_BYTES, cut_windows, passes, region_windows, takes_images
 from calservice.model.step import ExposureInfo
-from calservice.run.chain import DTYPES, BoundStep, Chain, Recomputed, with_parts
+from calservice.run.chain import DTYPES, BoundStep, Chain, HeldWindow, Recomputed, held_window, with_parts
 
 __all__ = ["info_after", "run_fused"]
 
@@ -296,7 +298,10 @@ class _Runner:
         windows = cuts or cut_windows(exposure.whole.shape, reach, exposure.block_bytes)
         for window in windows:
             self._check(window)
-        parts = exposure.map(self._block, windows)
+        parts: list[dict[int, Any]] = []
+        for band, alike in self._bands(windows):
+            with self._in_memory(band):
+                parts += exposure.map(self._block, alike)
         for n, bound in enumerate(self.steps):
             if parts and n in parts[0]:
                 exposure.settled(bound, [part[n] for part in parts])
@@ -307,6 +312,33 @@ class _Runner:
         if self.following is None:
             return None
         return exposure.settled(self.following, [part[len(self.steps)] for part in parts])
+
+    def _bands(self, windows: Sequence[Window]) -> Iterator[tuple[Window | None, list[Window]]]:
+        """Part windows into those of the same rows and integrations, where they cut columns.
+
+        Of arrays on disk, rows are read and written as a whole: pieces of them would be many, and small.
+        """
+        width = self.exposure.whole.column
+        if all(window.column == width for window in windows):
+            yield None, list(windows)
+            return
+        for _, alike in groupby(windows, key=lambda window: (window.integration, window.row)):
+            band = list(alike)
+            yield replace(band[0], column=width), band
+
+    @contextmanager
+    def _in_memory(self, band: Window | None) -> Iterator[None]:
+        """Hold in memory what blocks of a band read and write of arrays on disk."""
+        self.band = band
+        self.held: dict[str, HeldWindow] = {}
+        source, chain = self.chain.source, self.chain
+        if band is not None:
+            seen = chain.seen(band)
+            self.chain = replace(chain, source={name: held_window(name, a, seen) for name, a in source.items()})
+        yield
+        for name, held in self.held.items():
+            cast(Any, self.targets[name])[held.window.slices(AXES[name])] = held.array
+        self.chain = chain
 
     def _check(self, window: Window) -> None:
         for axis in self.chain.reach.whole:
@@ -327,7 +359,7 @@ class _Runner:
             if "segment" in axes:
                 self._write_segments(name, inner, window)
             else:
-                self._target(name, inner)[window.slices(axes)] = inner
+                self._room(name, inner)[window.slices(axes)] = inner
         return parts
 
     def _write_segments(self, name: str, inner: Array, window: Window) -> None:
@@ -343,6 +375,16 @@ class _Runner:
                     longer[(slice(None),) * at + (slice(held.shape[at]),)] = held
                 self.targets[name] = held = longer
             held[window.slices(AXES[name])][(slice(None),) * at + (slice(inner.shape[at]),)] = inner
+
+    def _room(self, name: str, like: Array) -> Any:
+        """Return where blocks put an array: where it is to go, or what is held of that in memory."""
+        target: Any = self._target(name, like)
+        if self.band is None or not isinstance(target, DiskArray):
+            return target
+        with self.lock:
+            if name not in self.held:
+                self.held[name] = HeldWindow(name, target[self.band.slices(AXES[name])], self.band)
+            return self.held[name]
 
     def _target(self, name: str, like: Array) -> Array:
         """Return where an array goes: in place of what an earlier pass left, where no other block looks at that."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from calservice.disk import cut_image
-from calservice.model.block import AXES, Array, Block, Reach, Window
+from calservice.disk import DiskArray, cut_image
+from calservice.model.block import AXES, Array, Axis, Block, Reach, Window
 from calservice.model.step import ExposureInfo, Params, Reference, References, Step
 
 __all__ = ["DTYPES", "BoundStep", "Chain", "Recomputed", "with_parts"]
@@ -22,6 +22,9 @@ DTYPES: Mapping[str, type[np.generic]] = {name: np.float32 for name in AXES if n
     "int_dq": np.uint32,
 }
 """What kernels compute with, by array."""
+
+_WORTH = 1.05
+"""By how much smaller a block has to become for the rest of it to be copied."""
 
 _STARTED_AS_ZERO = ("groupdq", "pixeldq")
 """Arrays that raw exposures may lack, and that then are zero."""
@@ -146,7 +149,7 @@ class Chain:
         parts : dict
             Parts of tallies by the number of their step.
         """
-        grown = self._grown(window)
+        grown = self.seen(window)
         names = {name for bound in self.steps for name in bound.step.reads} | set(more)
         present = {*self.source, *_STARTED_AS_ZERO}
         block = Block({name: self._cut(name, grown) for name in AXES if name in names & present}, grown)
@@ -155,13 +158,31 @@ class Chain:
         for n, bound in enumerate(self.steps):
             if bound.step.kernel is None:
                 raise ValueError(f"{bound.step.alias} has no native kernel")
-            references = self.references(bound, grown)
+            block = self._shrunk(block, window, n)
+            references = self.references(bound, block.window)
             if tally and bound.step.tally is not None and not bound.asks(self.info):
                 parts[n] = bound.tallied(block, window, references, self.info)
             new = bound.step.kernel(block.updated(bound.known), references, bound.params, self.info)
             made |= set(new)
             block = block.updated(new)
         return block, made, parts
+
+    @cached_property
+    def _halos(self) -> list[Mapping[Axis, int]]:
+        """How far each step and those after it look together."""
+        reach, made = Reach(), []
+        for bound in reversed(self.steps):
+            reach = bound.reach(self.info).then(reach)
+            made.append(reach.halo)
+        return made[::-1]
+
+    def _shrunk(self, block: Block, window: Window, n: int) -> Block:
+        """Return a block without what only steps before number ``n`` see, where that is worth copying the rest."""
+        inner = window.grown(self._halos[n], block.window)
+        if _WORTH * np.prod(inner.shape, dtype=float) > np.prod(block.window.shape, dtype=float):
+            return block
+        cut = block.cut(replace(inner, **{axis: getattr(block.window, axis) for axis in self.reach.whole}))
+        return Block({name: np.ascontiguousarray(array) for name, array in cut.arrays.items()}, cut.window)
 
     def references(self, bound: BoundStep, window: Window) -> References:
         """Return the references of a step with the arrays cut that cover rows and columns; others are whole. Views."""
@@ -177,7 +198,8 @@ class Chain:
             for kind, reference in bound.references.items()
         }
 
-    def _grown(self, window: Window) -> Window:
+    def seen(self, window: Window) -> Window:
+        """Return what the steps must see for a window."""
         wide = replace(window, **{axis: getattr(self.whole, axis) for axis in self.reach.whole})
         return wide.grown(self.reach.halo, self.whole)
 
@@ -186,8 +208,46 @@ class Chain:
         if name not in self.source:
             lengths = [b - a for a, b in (getattr(window, axis) for axis in AXES[name])]
             return np.zeros(lengths, DTYPES[name])
-        part = self.source[name][window.slices(AXES[name])]
-        return np.array(part, dtype=DTYPES[name], order="C")
+        source: Any = self.source[name]
+        if isinstance(source, DiskArray):
+            return source.read(window.slices(AXES[name]), DTYPES[name])
+        return np.array(source[window.slices(AXES[name])], dtype=DTYPES[name], order="C")
+
+
+class HeldWindow:
+    """A window of an array of an exposure, held in memory; it is indexed as the array.
+
+    Parameters
+    ----------
+    name : str
+        Name of the array.
+    array : ndarray
+        The window of it.
+    window : Window
+        Where that lies.
+    """
+
+    def __init__(self, name: str, array: Array, window: Window) -> None:
+        self.array = array
+        self.window = window
+        self._origin = [part.start for part in window.slices(AXES[name])]
+
+    def _inside(self, slices: tuple[slice, ...]) -> tuple[slice, ...]:
+        pairs = zip(slices, self._origin, strict=True)
+        return tuple(slice(part.start - origin, part.stop - origin) for part, origin in pairs)
+
+    def __getitem__(self, slices: tuple[slice, ...]) -> Array:
+        return self.array[self._inside(slices)]
+
+    def __setitem__(self, slices: tuple[slice, ...], values: Array) -> None:
+        self.array[self._inside(slices)] = values
+
+
+def held_window(name: str, array: Array, window: Window) -> Array:
+    """Return an array on disk with a window of it held in memory; others as they are."""
+    if not isinstance(cast(Any, array), DiskArray):
+        return array
+    return cast(Array, HeldWindow(name, array[window.slices(AXES[name])], window))
 
 
 class Recomputed:

@@ -102,7 +102,7 @@ def _may_clip(params: JumpParams, info: ExposureInfo, unusable: int = 0) -> bool
 
 
 def _chunk(block: Block, references: References, params: JumpParams, info: ExposureInfo) -> Array:
-    """Return for each group of a block whether a pixel can be used, and whether one is left after clipping."""
+    """Return for each group of a block whether a pixel can be used, and whether one is left after clipping, if any."""
     from calservice.steps.stage1 import _jump_kernels as kernels
 
     flags = block["groupdq"]
@@ -111,6 +111,8 @@ def _chunk(block: Block, references: References, params: JumpParams, info: Expos
     if _may_clip(params, info):
         gain = owned(references["gain"]["data"], np.float32)
         kernels.kept_groups(block["data"], flags, gain, not params.only_use_ints, params.rejection_threshold, some[1])
+    else:
+        some[1] = True
     return some
 
 
@@ -124,11 +126,8 @@ def _finalize(some: Array) -> Mapping[str, Array]:
 
 
 def _ahead(params: JumpParams, info: ExposureInfo) -> Sequence[Window] | None:
-    """Return the windows to look at: one after the other, until all groups are known to have a pixel that is usable.
-
-    Clipping needs to know more of all of them.
-    """
-    return None if _may_clip(params, info) else (Window.whole((info.nints, info.ngroups, info.nrows, info.ncols)),)
+    """Return the windows to look at: one after the other, until all groups are known to have such pixels."""
+    return (Window.whole((info.nints, info.ngroups, info.nrows, info.ncols)),)
 
 
 def _method(some: Array, params: JumpParams, info: ExposureInfo) -> int | None:
@@ -394,7 +393,7 @@ STEP = Step(
         finalize=_finalize,
         reads=lambda params, info: ("data", "groupdq") if _may_clip(params, info) else ("groupdq",),
         ahead=_ahead,
-        enough=lambda some: bool(some[0].all()),
+        enough=lambda some: bool(some.all()),
     ),
     not_applicable=_not_applicable,
     supports=_supports,

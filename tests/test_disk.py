@@ -1,0 +1,74 @@
+"""Arrays on disk give and take what arrays in memory do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from calservice.disk import DiskArray, cut_image, scratch_array
+
+SHAPE = (3, 4, 6, 5)
+
+
+@st.composite
+def windows(draw: st.DrawFn, shape: tuple[int, ...] = SHAPE) -> tuple[slice | int, ...]:
+    """Draw a window: a range or a number for each axis."""
+    parts: list[slice | int] = []
+    for length in shape:
+        if draw(st.booleans()):
+            parts.append(slice(None))
+        elif draw(st.booleans()):
+            parts.append(draw(st.integers(0, length - 1)))
+        else:
+            start = draw(st.integers(0, length))
+            parts.append(slice(start, draw(st.integers(start, length))))
+    return tuple(parts)
+
+
+@settings(max_examples=60, deadline=None)
+@given(window=windows(), inner=windows((3, 4, 3, 3)), stored=st.sampled_from((">i2", ">i4", ">f4", "u1")))
+def test_windows_are_those_of_the_array(
+    tmp_path_factory: pytest.TempPathFactory,
+    window: tuple[slice | int, ...],
+    inner: tuple[slice | int, ...],
+    stored: str,
+) -> None:
+    path = tmp_path_factory.mktemp("disk") / "array"
+    numbers = np.random.default_rng(5).integers(-100, 100, SHAPE).astype(stored)
+    path.write_bytes(bytes(11) + numbers.tobytes())
+    unsigned = numbers.dtype.kind == "i"
+    array = DiskArray(path, stored, SHAPE, 11, unsigned=unsigned)
+    half = 1 << (8 * numbers.itemsize - 1) if unsigned else 0
+    meant = (numbers.astype(np.float64) + half).astype(array.dtype)
+    for found in (array[window], array.read(window, array.dtype)):
+        assert found.dtype == array.dtype
+        np.testing.assert_array_equal(found, meant[window])
+    np.testing.assert_array_equal(array.read(window, np.float32), meant[window].astype(np.float32))
+    np.testing.assert_array_equal(array[..., 1], meant[..., 1])
+    part, whole = (cut_image(cut_image(a, slice(1, 6), slice(0, 4)), slice(2, 5), slice(1, 4)) for a in (array, meant))
+    assert part.shape == whole.shape
+    np.testing.assert_array_equal(part[inner], whole[inner])
+
+
+@settings(max_examples=40, deadline=None)
+@given(window=windows(SHAPE[:-1]))
+def test_what_is_written_is_there(tmp_path_factory: pytest.TempPathFactory, window: tuple[slice | int, ...]) -> None:
+    ranges = tuple(part if isinstance(part, slice) else slice(part, part + 1) for part in window)
+    array, meant = scratch_array(SHAPE, np.float32, tmp_path_factory.getbasetemp()), np.zeros(SHAPE, np.float32)
+    values = np.random.default_rng(6).normal(size=meant[ranges].shape).astype(np.float32)
+    array[(*ranges, slice(None))] = values
+    meant[ranges] = values
+    np.testing.assert_array_equal(np.asarray(array), meant)
+
+
+def test_a_file_that_becomes_shorter_is_a_fault(tmp_path: Path) -> None:
+    path = tmp_path / "array"
+    path.write_bytes(bytes(480))
+    array = DiskArray(path, ">f4", (4, 6, 5))
+    path.write_bytes(bytes(100))
+    with pytest.raises(OSError, match="shorter"):
+        array[2]
