@@ -46,7 +46,12 @@ def count(products: Iterable[FileComparison]) -> Counts:
     found = (_differing(flags), _differing(values), keywords)
     others = 0 if any(found) else sum(product.status != "same" for product in products)
     return Counts(
-        sum(a.pixels for _, a in images), found[0], found[1], sum(a.tolerated for a in values), keywords, others
+        values=sum(array.pixels for _, array in images),
+        flags=found[0],
+        beyond=found[1],
+        keywords=keywords,
+        others=others,
+        within=sum(array.tolerated for array in values),
     )
 
 
