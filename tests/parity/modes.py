@@ -84,7 +84,7 @@ MODES: Mapping[str, Mode] = {
         ),
         _near(
             "NIRCam SUB160", "NIRCAM", "NRCBLONG", "NRC_IMAGE", shape=(3, 6, 160, 160), axes=(1, -2), noutputs=1,
-            start=(1, 1889), subarray="SUB160", quick=True,
+            start=(1, 1889), subarray="SUB160",
         ),
         _near(
             "NIRCam SUBGRISM64, time series", "NIRCAM", "NRCALONG", "NRC_TSGRISM", shape=(6, 5, 64, 2048), axes=(-1, 2),
@@ -129,7 +129,7 @@ MODES: Mapping[str, Mode] = {
         _near("MIRI MRS SLOW", "MIRI", "MIRIFULONG", "MIR_MRS", shape=(1, 6, 1024, 1032), readpatt="SLOWR1"),
         _near(
             "MIRI SLITLESSPRISM, time series", "MIRI", "MIRIMAGE", "MIR_LRS-SLITLESS", shape=(5, 9, 416, 72),
-            start=(1, 529), subarray="SLITLESSPRISM", readpatt="FASTR1", quick=True, more={"visit.tsovisit": True},
+            start=(1, 529), subarray="SLITLESSPRISM", readpatt="FASTR1", more={"visit.tsovisit": True},
         ),
         _near(
             "MIRI MASK1550", "MIRI", "MIRIMAGE", "MIR_4QPM", shape=(2, 6, 224, 288), start=(1, 467),
@@ -137,7 +137,7 @@ MODES: Mapping[str, Mode] = {
         ),
         _near(
             "MIRI SUB256", "MIRI", "MIRIMAGE", "MIR_IMAGE", shape=(3, 9, 256, 256), start=(413, 51), subarray="SUB256",
-            readpatt="FASTR1", quick=True,
+            readpatt="FASTR1",
         ),
         _near(
             "MIRI SUB64, every step", "MIRI", "MIRIMAGE", "MIR_IMAGE", shape=(3, 9, 64, 72), start=(1, 779),
@@ -155,7 +155,7 @@ MODES: Mapping[str, Mode] = {
         _near("FGS guider TRACK", "FGS", "GUIDER2", "FGS_TRACK", shape=(40, 2, 32, 32), axes=(2, 1),
               start=(901, 1001)),
         _near("FGS guider FINEGUIDE", "FGS", "GUIDER1", "FGS_FINEGUIDE", shape=(30, 8, 8, 8), axes=(2, -1),
-              start=(1201, 801), quick=True),
+              start=(1201, 801)),
         Mode("FGS guider ACQ1 (flight)", Case("FGS", "GUIDER2", "FGS_ACQ1", shape=(6, 2, 128, 128), start=(887, 1022)),
              quick=True, exposure="flight/headers_and_guider/fgs_acq1_guider2_6x2x128x128_uncal.fits"),
     )
