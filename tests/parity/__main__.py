@@ -66,7 +66,8 @@ def _matrix(found: Mapping[str, Found]) -> str:
     for alias in (alias for alias in NATIVE if any(alias in one for one in counts.values())):
         cells = [one[alias].cell if alias in one else "" for one in counts.values()]
         lines.append(f"| {alias} | {' | '.join(cells)} |\n")
-    totals = [f"{sum(each.values for each in one.values()) / 1e6:,.2f}" for one in counts.values()]
+    millions = [sum(each.values for each in one.values()) / 1e6 for one in counts.values()]
+    totals = [f"{n:,.1f}" if n > 1 else f"{n:.2g}" for n in millions]
     lines.append(f"| compared, millions | {' | '.join(totals)} |\n")
     return "".join(lines)
 
