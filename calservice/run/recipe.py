@@ -319,15 +319,16 @@ class _Runner:
         models.set_status(alias, status, self.held.model, self.held.integrations)
 
     def _saves(self, alias: str) -> bool:
-        """Whether a native step of a pipeline is told to save its result."""
+        """Whether a native step of a pipeline is told to save its result; one that is off does not."""
         values = self._parameters(alias)
-        if alias == self.stage.pipeline:
+        if alias == self.stage.pipeline or alias not in self.stage.engines:
             return False
         return bool(values.get("save_results") or values.get("output_file"))
 
     def _save_step(self, step: Step) -> None:
         values = self._parameters(step.alias)
         alone = step.alias == self.stage.pipeline
+        self.held.fill()
         results = (self.held.model, self.held.integrations) if step.alias == "ramp_fit" else (self.held.model,)
         self._finish(self.held.model, self.held.integrations)
         if models.takes_rates(step) and not alone:  # its pipeline tells it the suffixes

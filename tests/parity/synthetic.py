@@ -25,6 +25,8 @@ from calservice.steps.registry import NATIVE
 
 Array = NDArray[Any]
 KINDS = ("mask", "saturation", "superbias", "linearity", "dark", "gain", "readnoise", "ipc", "reset", "rscd")
+_SUBARRAYS = ("FULL", "SUB64", "SUB256", "SLITLESSPRISM")
+"""Of MIRI, in the RSCD reference."""
 FULL = (48, 56)
 """Rows and columns of the "full frame" of the test references."""
 
@@ -188,7 +190,8 @@ def ramp_model(case: Case, arrays: Mapping[str, Array]) -> Any:
     return model
 
 
-def _save(model: Any, case: Case, path: Path, placed: bool = True) -> Path:
+def save(model: Any, case: Case, path: Path, placed: bool = True) -> Path:
+    """Write a reference, which covers a full frame if it is placed on one; return its path."""
     model.meta.description = "synthetic"
     model.meta.author = "test"
     model.meta.pedigree = "DUMMY"
@@ -247,14 +250,14 @@ def write_references(
     def random(kind: str) -> np.random.Generator:
         return np.random.default_rng([seed, *kind.encode()])
 
-    def save(kind: str, make: Callable[[np.random.Generator], Any], *names: str) -> None:
+    def put(kind: str, make: Callable[[np.random.Generator], Any], *names: str) -> None:
         if kind in kinds:
             model = make(random(kind))
             if names:
                 shape = getattr(model, model.get_primary_array_name()).shape[-2:]
                 model.dq = _flags(random("dq"), shape, names, rarity)
                 model.dq_def = _definitions(names)
-            paths[kind] = _save(model, case, folder / f"{kind}.fits")
+            paths[kind] = save(model, case, folder / f"{kind}.fits")
 
     def image(kind: type, low: float, high: float, bad: Sequence[float], shape: Any = size) -> Any:
         def make(rng: np.random.Generator) -> Any:
@@ -267,20 +270,20 @@ def write_references(
 
     raw = (3200, size[1]) if irs2 else size
     zeros = np.zeros(raw, np.uint32)
-    save("mask", lambda rng: dm.MaskModel(dq=zeros), "DO_NOT_USE", "HOT", "DEAD", "REFERENCE_PIXEL")
+    put("mask", lambda rng: dm.MaskModel(dq=zeros), "DO_NOT_USE", "HOT", "DEAD", "REFERENCE_PIXEL")
     limits = image(dm.SaturationModel, 30000, 62000, [np.nan])
-    save("saturation", limits, "NO_SAT_CHECK", "DO_NOT_USE")
+    put("saturation", limits, "NO_SAT_CHECK", "DO_NOT_USE")
     biases = image(dm.SuperBiasModel, 8000, 9500, [np.nan], raw)
-    save("superbias", biases, "UNRELIABLE_BIAS", "HOT")
-    save("linearity", lambda rng: _linearity(rng, size, inverse, rarity), "NO_LIN_CORR", "NONLINEAR")
-    save("dark", lambda rng: _dark(rng, size, dark_readout, dark_ints, dark_rate, rarity))
-    save("gain", image(dm.GainModel, 1.5, 2.5, [np.nan, -1, 0]))
-    save("readnoise", image(dm.ReadnoiseModel, 5, 20, [np.nan, 0]))
+    put("superbias", biases, "UNRELIABLE_BIAS", "HOT")
+    put("linearity", lambda rng: _linearity(rng, size, inverse, rarity), "NO_LIN_CORR", "NONLINEAR")
+    put("dark", lambda rng: _dark(rng, size, dark_readout, dark_ints, dark_rate, rarity))
+    put("gain", image(dm.GainModel, 1.5, 2.5, [np.nan, -1, 0]))
+    put("readnoise", image(dm.ReadnoiseModel, 5, 20, [np.nan, 0]))
     if "emicorr" in kinds:
         paths["emicorr"] = _interference(folder / "emicorr.asdf")
     for kind, plain in _plain(random, size).items():
         if kind in kinds:
-            paths[kind] = _save(plain, case, folder / f"{kind}.fits", placed=False)
+            paths[kind] = save(plain, case, folder / f"{kind}.fits", placed=False)
     return paths
 
 
@@ -310,7 +313,8 @@ def _plain(random: Callable[[str], np.random.Generator], size: tuple[int, int]) 
     reset.meta.exposure.nints, reset.meta.exposure.ngroups = 2, 4
     rscd = dm.RSCDModel()
     columns = [("subarray", "S17"), ("readpatt", "S12"), ("group_skip1", "i4"), ("group_skip", "i4")]
-    rscd.rscd_group_skip_table = np.array([(name, "FASTR1", 2, 3) for name in ("SUB256", "FULL")], columns)
+    rows = [(subarray, readpatt, 2, 3) for subarray in _SUBARRAYS for readpatt in ("FASTR1", "SLOWR1")]
+    rscd.rscd_group_skip_table = np.array(rows, columns)
     kernel = random("ipc").normal(0.01, 0.01, (3, 3)).astype(np.float32)
     return {"reset": reset, "rscd": rscd, "ipc": dm.IPCModel(data=kernel)}
 

@@ -1,4 +1,4 @@
-"""Every readout mode, from raw exposure to rates: both engines make the same products."""
+"""Every readout mode, from raw exposure to rates: both engines make the same products, and the same step by step."""
 
 from __future__ import annotations
 
@@ -21,5 +21,6 @@ def test_mode(name: str, tmp_path: Path) -> None:
         pytest.skip(f"{fault} is not there")
     assert found.official == (), "all default steps are native"
     assert found.products
-    for product in found.products:
+    assert all(found.steps[alias] for alias in found.native)
+    for product in (*found.products, *(result for results in found.steps.values() for result in results)):
         assert product.status == "same", product

@@ -22,8 +22,7 @@ STEP = NATIVE["refpix"]
 FRAME = replace(FULL, shape=(1, 2, 2048, 2048))
 
 
-@pytest.fixture(scope="module")
-def kernels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def write_kernels(path: Path) -> Path:
     """Write a reference with coefficients of two detectors."""
     from stdatamodels.jwst import datamodels
 
@@ -36,9 +35,13 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model.meta.description, model.meta.author, model.meta.reftype = "synthetic", "test", "sirskernel"
     model.meta.pedigree, model.meta.useafter = "DUMMY", "2020-01-01T00:00:00"
     model.meta.instrument.name = "NIRCAM"
-    path = tmp_path_factory.mktemp("references") / "sirskernel.asdf"
     model.save(str(path))
     return path
+
+
+@pytest.fixture(scope="module")
+def kernels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_kernels(tmp_path_factory.mktemp("references") / "sirskernel.asdf")
 
 
 @pytest.mark.parametrize(

@@ -175,11 +175,6 @@ def test_dark_current(tmp_path: Path, case: Case, reference: dict[str, Any]) -> 
     check("dark_current", case, arrays, references("dark_current", tmp_path, case, **reference))
 
 
-def test_dark_current_parameter(tmp_path: Path) -> None:
-    paths = references("dark_current", tmp_path, Case(), dark_rate=0.25)
-    check("dark_current", Case(), raw_ramps(Case()), paths, average_dark_current=1.5)
-
-
 def test_dark_current_that_cannot_be_made(tmp_path: Path) -> None:
     case = Case(nframes=2)
     paths = references("dark_current", tmp_path, case, dark_readout=(4, 1, 20))

@@ -65,24 +65,6 @@ def _medians(diffs: Array, width: int, ordered: Array, rates: Array) -> None:
 
 
 @compiled
-def _pairs_count(use: Array, width: int, averaged: Array) -> bool:
-    """Tell whether pairs of differences have to be looked at.
-
-    They matter where groups are means of reads, and where so few differences are left that chi-squared without two of
-    them is no number, in which case none is left out.
-    """
-    if averaged.any():
-        return True
-    for c in range(width):
-        usable = 0.0
-        for k in range(use.shape[0]):
-            usable += use[k, c]
-        if usable <= _FEWEST:
-            return True
-    return False
-
-
-@compiled
 def _gather(
     diffs: Array,
     use: Array,
@@ -130,10 +112,8 @@ def _find_jumps(
         _gather(diffs, use, guesses, pixels, todo, left, again)
         fit_tile(again[0], again[1], again[2], left, expected, work)
         omit_one(again[1], left, work)
-        pairs = _pairs_count(again[1], left, averaged)
-        if pairs:
-            omit_two(again[1], left, work)
-        largest_falls(n, left, work, averaged, pairs, falls)
+        omit_two(again[1], left, work)
+        largest_falls(n, left, work, averaged, falls)
         kept = 0
         for j in range(left):
             c = todo[j]

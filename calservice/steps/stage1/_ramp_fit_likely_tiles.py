@@ -255,24 +255,25 @@ def omit_two(use: Array, width: int, work: tuple[Array, ...]) -> None:
 
 
 @compiled
-def largest_falls(n: int, width: int, work: tuple[Array, ...], averaged: Array, pairs: bool, falls: Array) -> None:
+def largest_falls(n: int, width: int, work: tuple[Array, ...], averaged: Array, falls: Array) -> None:
     """Fill by how much chi-squared falls at most without one difference, and without two; NaN if one fall is.
 
-    Two can only be due to one group that is the mean of several reads.
+    Two can only be due to one group that is the mean of several reads. All pairs are looked at even so: chi-squared
+    without two can be 0 / 0, with few differences left or, where the covariance is that of read noise alone, for single
+    pairs of six or seven; the official fit then leaves none out.
     """
     made, one, two = work[_MADE], work[_ONE], work[_TWO]
     for c in range(width):
         falls[0, c] = made[CHISQ, c] - one[0, c]
-        falls[1, c] = (made[CHISQ, c] - two[0, c]) * averaged[0] if pairs else 0.0
+        falls[1, c] = (made[CHISQ, c] - two[0, c]) * averaged[0]
     for k in range(1, n):
         for c in range(width):
             fall = made[CHISQ, c] - one[k, c]
             falls[0, c] = fall if fall > falls[0, c] or np.isnan(fall) else falls[0, c]
-    if pairs:
-        for k in range(1, n - 1):
-            for c in range(width):
-                fall = (made[CHISQ, c] - two[k, c]) * averaged[k]
-                falls[1, c] = fall if fall > falls[1, c] or np.isnan(fall) else falls[1, c]
+    for k in range(1, n - 1):
+        for c in range(width):
+            fall = (made[CHISQ, c] - two[k, c]) * averaged[k]
+            falls[1, c] = fall if fall > falls[1, c] or np.isnan(fall) else falls[1, c]
 
 
 @compiled
