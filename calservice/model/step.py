@@ -122,10 +122,13 @@ class Reference:
         rows and columns; others are whole.
     meta : mapping of str to object
         Flat metadata (``meta.exposure.nframes`` ...) of the reference.
+    name : str
+        Path or other name of the file, for messages.
     """
 
     arrays: Mapping[str, Array]
     meta: Mapping[str, Any]
+    name: str = ""
 
     def __getitem__(self, name: str) -> Array:
         return self.arrays[name]

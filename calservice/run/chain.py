@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from calservice.model.block import AXES, Array, Block, Reach, Window
-from calservice.model.step import ExposureInfo, Params, Reference, References, Step
+from calservice.model.step import ExposureInfo, Params, References, Step
 
 __all__ = ["DTYPES", "BoundStep", "Chain", "Recomputed", "with_parts"]
 
@@ -169,9 +169,8 @@ class Chain:
         image = (self.whole.row[1], self.whole.column[1])
         at: Callable[[Array], Array] = lambda a: a[..., slice(*window.row), slice(*window.column)]  # noqa: E731
         return {
-            kind: Reference(
-                {n: at(a) if a.shape[-2:] == image else a for n, a in reference.arrays.items()},
-                reference.meta,
+            kind: replace(
+                reference, arrays={n: at(a) if a.shape[-2:] == image else a for n, a in reference.arrays.items()}
             )
             for kind, reference in bound.references.items()
         }

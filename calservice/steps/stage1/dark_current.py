@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -54,8 +54,8 @@ def _readout(dark: Reference) -> tuple[int, int]:
     gap = dark.meta.get("meta.exposure.groupgap")
     if nframes is None or gap is None:
         raise ReferenceFileError(
-            "dark reference: its header has no NFRAMES or no GROUPGAP, without which its groups cannot "
-            "be matched to the exposure's; use a complete file"
+            f"{dark.name}: the header of the dark reference has no NFRAMES or no GROUPGAP, without which its groups "
+            "cannot be matched to the exposure's; use a complete file"
         )
     return int(nframes), int(gap)
 
@@ -68,7 +68,7 @@ def _sampling(dark: Reference, info: ExposureInfo) -> _Sampling:
     extra = math.ceil((missing + gap) / (nframes + gap)) if missing > 0 else 0
     if extra and groups < 2:
         raise ReferenceFileError(
-            "dark reference: has one group, from which the dark current cannot be extrapolated to the "
+            f"{dark.name}: the dark reference has one group, from which the dark current cannot be extrapolated to the "
             f"{info.ngroups} groups of the exposure; use a dark with more groups"
         )
     return _Sampling(groups, extra, (nframes, gap) != (info.nframes, info.groupgap))
@@ -90,12 +90,12 @@ def _frame(dark: Array, sampling: _Sampling, k: int) -> Array:
     return frame
 
 
-def _mean(dark: Array, sampling: _Sampling, start: int, count: int) -> Array:
+def _mean(dark: Array, sampling: _Sampling, start: int, count: int, name: str) -> Array:
     """Return the mean of ``count`` dark groups as float32; NaN if the dark has none of them."""
     stop = min(start + count, sampling.groups + sampling.extra)
     if start >= stop and count == 1:
         raise ReferenceFileError(
-            f"dark reference: has {stop} groups, too few for group {start + 1} that the exposure's "
+            f"{name}: the dark reference has {stop} groups, too few for group {start + 1} that the exposure's "
             "GROUPGAP asks for; use a dark with NFRAMES=1, GROUPGAP=0"
         )
     if start >= stop:
@@ -107,12 +107,12 @@ def _mean(dark: Array, sampling: _Sampling, start: int, count: int) -> Array:
     return mean
 
 
-def _planes(dark: Array, sampling: _Sampling, groups: tuple[int, int], info: ExposureInfo) -> list[Array]:
-    """Return what to subtract from each of the exposure's groups in a range, for one dark."""
+def _planes(dark: Array, sampling: _Sampling, groups: tuple[int, int], info: ExposureInfo, name: str) -> list[Array]:
+    """Return what to subtract from each of the exposure's groups in a range, for one dark of the named file."""
     if not sampling.average:
         return [_frame(dark, sampling, g) for g in range(*groups)]
     stride = info.nframes + info.groupgap
-    return [_mean(dark, sampling, g * stride, info.nframes) for g in range(*groups)]
+    return [_mean(dark, sampling, g * stride, info.nframes, name) for g in range(*groups)]
 
 
 def _integration(number: int, available: int, info: ExposureInfo) -> int:
@@ -171,7 +171,7 @@ def subtract(block: Block, references: References, params: DarkCurrentParams, in
             data[i] = ramp
             continue
         if k not in planes:
-            planes[k] = _planes(images[k], sampling, groups, info)
+            planes[k] = _planes(images[k], sampling, groups, info, dark.name)
         for g, plane in enumerate(planes[k]):
             np.subtract(ramp[g], plane, out=data[i, g], casting="same_kind")
     made: dict[str, Array] = {"data": data, "pixeldq": block["pixeldq"] | flags}
@@ -199,7 +199,7 @@ def _prepare(references: References, params: DarkCurrentParams, info: ExposureIn
         arrays["replacement"] = image
     if number is not None:
         arrays["average_dark_current"] = np.zeros(shape, np.float32) + np.float32(number)
-    return {**references, "dark": Reference(arrays, dark.meta)}
+    return {**references, "dark": replace(dark, arrays=arrays)}
 
 
 def _not_applicable(references: References, params: DarkCurrentParams, info: ExposureInfo) -> str | None:
@@ -236,7 +236,7 @@ def _subtracted(
     averaged = min(len(images), info.nints) if sampling.average else len(images)
     for k in range(averaged):
         if sampling.average:
-            data[k] = _planes(images[k], sampling, (0, made_groups), info)
+            data[k] = _planes(images[k], sampling, (0, made_groups), info, dark.name)
             continue
         for g in range(made_groups):
             data[k, g] = _frame(images[k], sampling, g)
