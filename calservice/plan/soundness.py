@@ -98,8 +98,22 @@ def _of_header(stage: Stage, seen: Exposure) -> Iterator[str]:
             f"its header tells of {groups} groups (NGROUPS), where SCI has {info.ngroups}. "
             "Fetch the file again, or correct it"
         )
+    if "reset" in running and not absent:
+        yield from _of_integrations(seen)
     if "refpix" in running and not absent:
         yield from _of_size(seen)
+
+
+def _of_integrations(seen: Exposure) -> Iterator[str]:
+    """Tell where there are fewer integrations than the header says; a segment may have fewer than its exposure."""
+    info = seen.info
+    last = info.exposure_nints if info.integration_end is None else info.integration_end
+    told = 0 if last is None else last - info.integration_start + 1
+    if told > info.nints:
+        yield (
+            f"its header tells of {told} integrations (NINTS, INTSTART, INTEND), where SCI has {info.nints}. "
+            "Fetch the file again, or correct it"
+        )
 
 
 def _of_size(seen: Exposure) -> Iterator[str]:

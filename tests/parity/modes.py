@@ -22,7 +22,7 @@ from calservice.steps.stage1.saturation import irs2_science_rows
 from tests.parity.irs2 import write_reference
 from tests.parity.synthetic import Case, ramp_model, raw_ramps, write_references
 
-__all__ = ["MODES", "Found", "Mode", "Prepared", "calibrated", "prepared"]
+__all__ = ["MODES", "Found", "Mode", "Prepared", "calibrated", "prepared", "write_mask"]
 
 _NEAR_INFRARED, _MID_INFRARED = (2048, 2048), (1024, 1032)
 _KINDS = ("mask", "saturation", "superbias", "linearity", "gain", "readnoise")
@@ -216,7 +216,7 @@ def _overrides(mode: Mode, folder: Path) -> Sequence[tuple[str, str, str]]:
     if case.instrument == "MIRI":
         del paths["superbias"]
     if not mode.irs2:
-        _write_mask(paths["mask"], case, full)
+        write_mask(paths["mask"], case, full)
     recipe = recipe_for(mode.pipeline, case.instrument)
     assert recipe is not None
     found = []
@@ -245,7 +245,7 @@ def _write_dark(mode: Mode, folder: Path) -> dict[str, Path]:
     return paths
 
 
-def _write_mask(path: Path, case: Case, size: tuple[int, int]) -> None:
+def write_mask(path: Path, case: Case, size: tuple[int, int]) -> None:
     """Write a mask with the borders of reference pixels that a detector has."""
     from stdatamodels.jwst import datamodels
 
