@@ -262,10 +262,12 @@ class OptionalProduct:
     arrays : callable
         ``arrays(made, references, params, info)`` gives its arrays by attribute, from what the kernel made of the
         whole exposure and the references as prepared; or the entries of a tree, mappings that get the ``filename``
-        of the exposure.
+        of the exposure. Where there are none the product is not made.
     named_by : str
         The parameter that names the file. If that is empty, the file is named after the exposure; if there is no
         such parameter, as the result of the step.
+    after_exposure : bool
+        Whether the file is named after the exposure, whatever its result is called.
     suffix : str
         Suffix of the name; without one the name is taken as it is told.
     ext : str
@@ -280,6 +282,7 @@ class OptionalProduct:
     wanted: Callable[[Any, ExposureInfo], bool]
     arrays: Callable[[Mapping[str, Array], References, Any, ExposureInfo], Mapping[str, Any]]
     named_by: str = ""
+    after_exposure: bool = False
     suffix: str = ""
     ext: str = ""
     like: str = "exposure"

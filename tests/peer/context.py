@@ -122,7 +122,9 @@ def irs2() -> Any:
     from stdatamodels.jwst.datamodels import IRS2Model
 
     names = [f"{kind}_{n}" for kind in ("alpha", "beta") for n in range(4)]
-    return IRS2Model(irs2_table=np.zeros(2 * LENGTH, [(name, "f4") for name in names]))
+    model = IRS2Model(irs2_table=np.zeros(2 * LENGTH, [(name, "f4") for name in names]))
+    model.dq_table = np.zeros(0, [("OUTPUT", "u2"), ("ODD_EVEN", "u2"), ("MASK", "u4")])
+    return model
 
 
 def sirs() -> Any:
