@@ -43,10 +43,9 @@ test-quick: $(STAMP)
 # The official package's unit tests of our steps, of step infrastructure, and of pipelines with steps of ours in them.
 PEERS := jwst.dq_init jwst.saturation jwst.superbias jwst.linearity jwst.dark_current jwst.jump jwst.ramp_fitting \
 	$(addprefix jwst.,group_scale firstframe lastframe reset rscd gain_scale charge_migration guider_cds) \
+	$(addprefix jwst.,refpix emicorr persistence picture_frame clean_flicker_noise) \
 	jwst.stpipe jwst.lib.tests.test_suffix \
-	$(addprefix jwst.pipeline.tests.test_calwebb_,detector1 dark guider) \
-	$(addsuffix ::test_run_in_pipeline,jwst.emicorr.tests.test_emicorr \
-		jwst.clean_flicker_noise.tests.test_clean_flicker_noise_step jwst.picture_frame.tests.test_picture_frame_step)
+	$(addprefix jwst.pipeline.tests.test_calwebb_,detector1 dark guider)
 # Further ones whose outputs are named by our suffixes.
 NAMED_PEERS := jwst.outlier_detection.tests.test_fileio $(addprefix jwst.pipeline.tests.test_calwebb_,image2 image3 coron3)
 PEER_PYTEST = $(BIN)/python -m pytest -c tests/peer/pytest.ini -p tests.peer.plugin -n $(JOBS) \

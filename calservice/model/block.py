@@ -54,6 +54,10 @@ AXES: Mapping[str, tuple[Axis, ...]] = {
     "opt_chisq": ("row", "column"),
     "opt_emi_waves": ("segment",),
     "opt_persistence": ("row", "column"),
+    "opt_mask": ("row", "column"),
+    "opt_int_mask": ("integration", "row", "column"),
+    "opt_background": ("integration", "group", "row", "column"),
+    "opt_noise": ("integration", "group", "row", "column"),
 }
 """The axes of every array that a block step may read or make, by name."""
 

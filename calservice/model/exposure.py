@@ -10,7 +10,17 @@ from calservice.model.modes import ALWAYS_TSO, Mode, mode_of
 from calservice.model.names import base_and_suffix, stem
 from calservice.model.step import ExposureInfo
 
-__all__ = ["Exposure", "FileStat"]
+__all__ = ["NUMBERS", "Exposure", "FileStat"]
+
+
+NUMBERS = frozenset(
+    (
+        *("NINTS", "NGROUPS", "NFRAMES", "GROUPGAP", "TFRAME", "TGROUP", "INTSTART", "INTEND", "DRPFRMS1", "FRMDIVSR"),
+        *("SUBSTRT1", "SUBSTRT2", "SUBSIZE1", "SUBSIZE2", "FASTAXIS", "SLOWAXIS", "NOUTPUTS", "NSAMPLES", "SSTR_NST"),
+        *("EXPSTART", "EFFINTTM", "GAINFACT"),
+    )
+)
+"""Keywords that are computed with."""
 
 
 @dataclass(frozen=True)

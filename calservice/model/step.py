@@ -122,10 +122,13 @@ class Reference:
         rows and columns; others are whole. Images may be on disk still: kernels take ``np.asarray`` of what they use.
     meta : mapping of str to object
         Flat metadata (``meta.exposure.nframes`` ...) of the reference.
+    name : str
+        Path or other name of the file, for messages.
     """
 
     arrays: Mapping[str, Array]
     meta: Mapping[str, Any]
+    name: str = ""
 
     def __getitem__(self, name: str) -> Array:
         return self.arrays[name]
@@ -255,10 +258,12 @@ class OptionalProduct:
     arrays : callable
         ``arrays(made, references, params, info)`` gives its arrays by attribute, from what the kernel made of the
         whole exposure and the references as prepared; or the entries of a tree, mappings that get the ``filename``
-        of the exposure.
+        of the exposure. Where there are none the product is not made.
     named_by : str
         The parameter that names the file. If that is empty, the file is named after the exposure; if there is no
         such parameter, as the result of the step.
+    after_exposure : bool
+        Whether the file is named after the exposure, whatever its result is called.
     suffix : str
         Suffix of the name; without one the name is taken as it is told.
     ext : str
@@ -273,6 +278,7 @@ class OptionalProduct:
     wanted: Callable[[Any, ExposureInfo], bool]
     arrays: Callable[[Mapping[str, Array], References, Any, ExposureInfo], Mapping[str, Any]]
     named_by: str = ""
+    after_exposure: bool = False
     suffix: str = ""
     ext: str = ""
     like: str = "exposure"

@@ -17,9 +17,10 @@ from calservice.plan.expand import Expansion, Folder, expand
 from calservice.plan.files import named_files, settle_folders
 from calservice.plan.parameters import Layer, Settings, resolve, unused
 from calservice.plan.request import Filters, Request
+from calservice.plan.soundness import unsound
 from calservice.products.headers import read_exposure
 from calservice.products.manifest import Manifest, manifest_name
-from calservice.products.store import Store, parent_of, shown
+from calservice.products.store import Store, parent_of
 from calservice.products.survey import survey
 from calservice.references.cache import fetch
 from calservice.references.records import ReferenceFile
@@ -188,12 +189,12 @@ class _Resolver:
         inputs = tuple(replace(i, key=before[i.source].key) if i.source else i for i in stage.inputs)
         stage = stage.but(inputs=inputs)
         faults = len(self.problems)
-        self.problems += _without_pixels(stage)
         settings, named = self._settings(stage)
         choice = engines.choose(stage, settings, self.request.engine)
         self.problems += choice.problems
         self.notes += choice.notes
         stage = stage.but(engines=choice.engines, parameters=settings.values, origins=settings.origins)
+        self.problems += unsound(stage)
         stage = stage.but(references=self._references(stage, settings, named))
         sources = [before[s] for s in stage.sources]
         native = engines.native_steps()
@@ -326,14 +327,6 @@ def group(stages: Mapping[str, Stage]) -> tuple[Task, ...]:
             tasks[stage.id] = [stage]
             home[stage.id] = stage.id
     return tuple(Task(members[-1].id if len(members) > 1 else name, tuple(members)) for name, members in tasks.items())
-
-
-def _without_pixels(stage: Stage) -> list[CalserviceError]:
-    """Find exposures that are to be calibrated but are only kept for their keywords."""
-    seen = stage.exposure
-    if seen is None or not seen.header_only or stage.level > 2 or stage.inputs[0].file != seen.file:
-        return []
-    return [InputError(f"{shown(seen.file.url)}: holds only headers, no pixels: SCI is missing, empty or one pixel")]
 
 
 def _parameter_layer(use: ReferenceUse, pipeline: str, step: str) -> Layer:

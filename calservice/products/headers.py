@@ -6,7 +6,7 @@ import warnings
 from typing import IO, Any
 
 from calservice.model.errors import CalserviceError, InputError
-from calservice.model.exposure import Exposure, FileStat
+from calservice.model.exposure import NUMBERS, Exposure, FileStat
 from calservice.products.store import Store, parent_of, shown
 
 __all__ = ["read_exposure"]
@@ -46,7 +46,20 @@ def read_exposure(file: FileStat) -> Exposure:
         raise InputError(f"{where}: cannot be read: {fault.strerror or fault}") from None
     if not keywords.get("EXP_TYPE") and not keywords.get("DATAMODL"):
         raise InputError(f"{where}: not a JWST exposure: its header has neither EXP_TYPE nor DATAMODL")
+    for keyword in sorted(NUMBERS & keywords.keys()):
+        value = keywords[keyword]
+        if not _is_number(value):
+            raise InputError(f"{where}: its header says {keyword}={value!r}, which is no number. Correct it.")
     return Exposure(file=file, keywords=keywords, shape=shape)
+
+
+def _is_number(value: Any) -> bool:
+    """Whether the value of a keyword is a number, written as one or as text; it may be left empty."""
+    try:
+        float(value or 0)
+    except (TypeError, ValueError):
+        return not str(value).strip()
+    return True
 
 
 def _walk(stream: IO[bytes], size: int, where: str, gz: bool) -> tuple[dict[str, Any], tuple[int, ...]]:
@@ -71,7 +84,8 @@ def _walk(stream: IO[bytes], size: int, where: str, gz: bool) -> tuple[dict[str,
                     break
                 _check_whole(hdu, size, where, gz)
                 if index == 0 or (hdu.name == "SCI" and not shape):
-                    keywords |= {k: v for k, v in hdu.header.items() if k not in _SKIPPED and k not in keywords}
+                    told = {k: v for k, v in hdu.header.items() if not isinstance(v, fits.card.Undefined)}
+                    keywords |= {k: v for k, v in told.items() if k not in _SKIPPED and k not in keywords}
                 if hdu.name == "SCI" and not shape:
                     naxis = int(hdu.header.get("NAXIS", 0))
                     shape = tuple(int(hdu.header[f"NAXIS{n}"]) for n in range(naxis, 0, -1))

@@ -11,7 +11,7 @@ import numpy as np
 
 from calservice.disk import DiskArray, cut_image
 from calservice.model.block import AXES, Array, Axis, Block, Reach, Window
-from calservice.model.step import ExposureInfo, Params, Reference, References, Step
+from calservice.model.step import ExposureInfo, Params, References, Step
 
 __all__ = ["DTYPES", "BoundStep", "Chain", "Recomputed", "with_parts"]
 
@@ -191,9 +191,9 @@ class Chain:
         image = (self.whole.row[1], self.whole.column[1])
         place = slice(*window.row), slice(*window.column)
         return {
-            kind: Reference(
-                {n: cut_image(a, *place) if a.shape[-2:] == image else a for n, a in reference.arrays.items()},
-                reference.meta,
+            kind: replace(
+                reference,
+                arrays={n: cut_image(a, *place) if a.shape[-2:] == image else a for n, a in reference.arrays.items()},
             )
             for kind, reference in bound.references.items()
         }

@@ -58,6 +58,13 @@ class Held:
         """Give the models that there are."""
         return (model for model in (self.model, self.integrations) if model is not None)
 
+    @property
+    def zeroframe(self) -> Array | None:
+        """The zero frames of a ramp, wherever they are; None where it has none."""
+        stored = self.model.zeroframe if self.model.hasattr("zeroframe") else None
+        found: Array | None = self._unread.get("zeroframe", stored)
+        return found if found is not None and found.ndim else None
+
     def source(self, steps: Sequence[Step]) -> dict[str, Array]:
         """Return the arrays that steps read, wherever they are."""
         found = settled(models.source_arrays(self.model, steps, self.integrations), self._unread)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,8 @@ from calservice import __version__
 from calservice.model.block import Array
 from calservice.model.errors import InputError, ReferenceFileError
 from calservice.model.step import ExposureInfo, Params, Reference, ReferenceNeed, Step
-from calservice.references.load import (
-    Placement,
-    covers_detector,
-    fit_to_exposure,
-    load_reference,
-    load_user_flags,
-    load_user_mask,
-    reference_of_model,
-)
+from calservice.references.load import load_reference, load_user_flags, load_user_mask, reference_of_model
+from calservice.references.placement import Placement, covers_detector, fit_to_exposure
 from calservice.run.chain import BoundStep
 from calservice.run.results import is_fitted, of_integrations
 from calservice.steps.registry import NATIVE
@@ -36,6 +29,7 @@ __all__ = [
     "Skip",
     "bind",
     "cal_step_name",
+    "check_exposure",
     "exposure_info",
     "facts_beyond_header",
     "ramp_class",
@@ -147,6 +141,38 @@ def facts_beyond_header(model: Any) -> dict[str, Any]:
 
 def _flat(value: Any) -> tuple[Any, ...]:
     return tuple(value) if hasattr(value, "__len__") else (value,)
+
+
+def check_exposure(model: Any, zeroframe: Array | None, info: ExposureInfo) -> None:
+    """Demand that an exposure has what its header promises.
+
+    Parameters
+    ----------
+    model : datamodel
+        The exposure.
+    zeroframe : ndarray, optional
+        Its zero frames, if it has any.
+    info : ExposureInfo
+        Facts of its header.
+
+    Raises
+    ------
+    InputError
+        Where the name of the detector is none, or zero frames are missing or of another shape.
+    """
+    name = model.meta.filename
+    if not model.meta.instrument.detector:
+        raise InputError(f"{name}: its header names no detector that there is: DETECTOR={info.detector!r}. Correct it")
+    if not model.meta.exposure.zero_frame or (zeroframe is None and info.instrument == "MIRI"):
+        return  # nothing of MIRI is corrected by zero frames
+    if zeroframe is None:
+        raise InputError(
+            f"{name}: its header promises zero frames (ZEROFRAM=T), but there is no extension ZEROFRAME. Fetch the "
+            "file again, or set ZEROFRAM to F"
+        )
+    shape, due = zeroframe.shape, (info.nints, info.nrows, info.ncols)
+    if shape != due:
+        raise InputError(f"{name}: ZEROFRAME has the shape {shape}, where SCI has {due}. Fetch the file again")
 
 
 def _placement(model: Any) -> Placement:
@@ -291,7 +317,8 @@ def _fitting(need: ReferenceNeed, place: Any, model: Any, info: ExposureInfo) ->
     if isinstance(place, (str, Path)):
         whole, name = load_reference(place, need), str(place)
     else:
-        whole, name = reference_of_model(place, need), place.override_handle
+        name = place.override_handle
+        whole = replace(reference_of_model(place, need), name=name)
     if not covers_detector(whole, need):
         return whole
     shape = (info.nrows, info.ncols)
@@ -302,7 +329,7 @@ def _fitting(need: ReferenceNeed, place: Any, model: Any, info: ExposureInfo) ->
             raise
     log.info("%s: its mean is taken, since it does not cover the exposure", name)
     means = {array: np.full(shape, np.mean(values), np.float32) for array, values in whole.arrays.items()}
-    return Reference(means, whole.meta)
+    return replace(whole, arrays=means)
 
 
 def cal_step_name(alias: str) -> str:

@@ -83,9 +83,10 @@ def optional_products(
             entries = {name: {"filename": model.meta.filename, **entry} for name, entry in tree.items()}
             yield product, entries, getattr(bound.params, product.named_by)
             continue
-        result = getattr(datamodels, product.model(info))()
-        for name, array in product.arrays(made, references, bound.params, info).items():
-            setattr(result, name, array)
+        arrays = product.arrays(made, references, bound.params, info)
+        if not arrays:
+            continue
+        result = getattr(datamodels, product.model(info))(**arrays)
         if product.like == "exposure":
             result.meta.filename = model.meta.filename
             result.update(model)
@@ -93,5 +94,6 @@ def optional_products(
             with datamodels.open(places[product.like]) as reference:
                 result.update(reference)
         put_metadata(product.metadata(references, bound.params, info), result)
-        named = getattr(bound.params, product.named_by) or model.meta.filename if product.named_by else None
+        told = getattr(bound.params, product.named_by) if product.named_by else None
+        named = told or model.meta.filename if product.named_by or product.after_exposure else None
         yield product, result, named

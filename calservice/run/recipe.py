@@ -82,6 +82,7 @@ class _Runner:
         self.uses = {(use.reftype, use.step): use for use in stage.references}
         self.statuses: list[StepOutcome] = []
         self.held = self._opened()
+        self._check()
         self._pipeline: Any = None
 
     def run(self) -> tuple[StepOutcome, ...]:
@@ -105,8 +106,8 @@ class _Runner:
     @property
     def info(self) -> ExposureInfo:
         """The facts of the exposure, with those that earlier steps settled."""
-        model = self.held.model
-        return replace(self.planned, **models.facts_beyond_header(model), nrows=model.data.shape[-2])
+        told = models.exposure_info(self.held.model)  # whose pixels may not be there
+        return replace(told, nints=self.planned.nints, ngroups=self.planned.ngroups)
 
     def _all_steps(self) -> tuple[str, ...]:
         """Return the steps in order, those that are off as well."""
@@ -126,6 +127,11 @@ class _Runner:
             opened = datamodels.open(given)
             return Held(opened, type(opened))
         return Held(given, models.ramp_class(self.planned.exp_type, self.planned.num_superstripe))
+
+    def _check(self) -> None:
+        """Demand that a raw exposure has what its header promises."""
+        if self.stage.pipeline in (modes.DETECTOR1, modes.DARK) and "saturation" in self.stage.engines:
+            models.check_exposure(self.held.model, self.held.zeroframe, self.planned)
 
     def _hooked(self, when: str, values: Mapping[str, Any], given: Any, name: str) -> Any:
         owner = _official_name(self.stage.pipeline)

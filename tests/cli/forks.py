@@ -6,6 +6,7 @@ the program said is in ``said.txt`` of its folder.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -44,6 +45,9 @@ def child(program: str, words: list[str], folder: str) -> int:
 if __name__ == "__main__":
     for name in ("jwst.pipeline", "jwst.step", "calservice.single", "calservice.cli"):
         importlib.import_module(name)
+    importlib.import_module("calservice.run.ready").ready()
+    gc.collect()
+    gc.freeze()
     for line in sys.stdin:
         asked = json.loads(line)
         pid = os.fork()

@@ -74,6 +74,7 @@ OPTIONS: Mapping[str, Sequence[Mapping[str, Any]]] = {
     "clean_flicker_noise": (
         {"apply_flat_field": True},
         {"apply_flat_field": True, "single_mask": False, "background_method": "model"},
+        {"save_mask": True, "save_background": True, "save_noise": True},
     ),
 }
 

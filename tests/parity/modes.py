@@ -23,7 +23,7 @@ from calservice.steps.stage1.saturation import irs2_science_rows
 from tests.parity.irs2 import write_reference
 from tests.parity.synthetic import Case, ramp_model, raw_ramps, save, write_references
 
-__all__ = ["MODES", "Found", "Mode", "Prepared", "calibrated", "prepared"]
+__all__ = ["MODES", "Found", "Mode", "Prepared", "calibrated", "prepared", "write_mask"]
 
 _NEAR_INFRARED, _MID_INFRARED = (2048, 2048), (1024, 1032)
 _KINDS = ("mask", "saturation", "superbias", "linearity", "gain", "readnoise")
@@ -330,7 +330,7 @@ def _references(mode: Mode, folder: Path) -> dict[str, Path]:
         del paths["superbias"]
         paths |= write_references(folder, case, size=case.shape[2:], kinds=("reset", "rscd", "emicorr"))
     if not mode.irs2:
-        _write_mask(paths["mask"], case, full)
+        write_mask(paths["mask"], case, full)
     if mode.every:
         paths["ipc"] = _write_ipc(folder / "ipc.fits", case)
         if case.instrument == "NIRSPEC":
@@ -372,7 +372,7 @@ def _write_dark(mode: Mode, folder: Path) -> dict[str, Path]:
     return paths
 
 
-def _write_mask(path: Path, case: Case, size: tuple[int, int]) -> None:
+def write_mask(path: Path, case: Case, size: tuple[int, int]) -> None:
     """Write a mask with the borders of reference pixels that a detector has."""
     from stdatamodels.jwst import datamodels
 

@@ -13,12 +13,8 @@ from numpy.typing import NDArray
 from calservice.model.block import Window
 from calservice.model.dqflags import PIXEL_FLAGS
 from calservice.model.step import ExposureInfo
-from calservice.references.load import (
-    Placement,
-    fit_to_exposure,
-    load_reference,
-    load_user_flags,
-)
+from calservice.references.load import load_reference, load_user_flags
+from calservice.references.placement import Placement, fit_to_exposure
 from calservice.run.blocks import run_fused
 from calservice.run.chain import BoundStep
 from calservice.steps.registry import NATIVE

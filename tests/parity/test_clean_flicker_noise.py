@@ -16,7 +16,7 @@ from calservice.engines.strun import step_class
 from calservice.model.dqflags import PIXEL_FLAGS
 from calservice.run import models
 from calservice.steps.registry import NATIVE
-from tests.engines.same import same_model
+from tests.engines.same import same_files, same_model
 from tests.parity.synthetic import Array, Case, ramp_model, write_references
 from tests.parity.test_small_steps import saved
 
@@ -76,8 +76,10 @@ def both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
         for name, value in placed.items():
             setattr(model.meta.subarray, name, value)
         made, asked = [], []
-        for cls in (step_class("clean_flicker_noise"), official()):
+        for cls, folder in ((step_class("clean_flicker_noise"), "ours"), (official(), "theirs")):
+            (tmp_path / folder).mkdir(exist_ok=True)
             step = cls()
+            step.output_dir = str(tmp_path / folder)
             step._hand_over = None  # the official step must not serve
             for kind in cls.reference_file_types:
                 setattr(step, f"override_{kind}", (references or {}).get(kind, "N/A"))
@@ -87,6 +89,7 @@ def both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
             asked.append(step._reference_files_used)
         assert set(asked[0]) == set(asked[1])  # one that decides on parameters as well is asked for twice
         same_model(*made)
+        same_files(tmp_path / "ours", tmp_path / "theirs")
         return made[0], model
 
     return run
@@ -286,8 +289,10 @@ def test_frequencies_that_cannot_be_fitted(both: Callable[..., Any], tmp_path: P
     arrays["data"][:, :, 4, 4:7] = 0
     arrays["data"][1, 2:, 4, 5] += 100  # an outlier, whose neighbours are the only other background
     options = {"fit_method": "fft", "background_method": None, "user_mask": str(tmp_path / "mask.fits")}
+    options |= {"save_background": True}
     made, given = both(NIRSPEC, arrays, {"slowaxis": 1}, **options)
     assert made.meta.cal_step.clean_flicker_noise == "FAILED"
+    assert not list((tmp_path / "ours").iterdir())
     np.testing.assert_array_equal(made.data, given.data)
 
 
@@ -316,6 +321,27 @@ def test_frequencies_of_full_frames() -> None:
         assert np.mean(~np.isclose(ours, theirs, rtol=1e-5, atol=1e-7)) < 0.005
 
 
+@pytest.mark.parametrize(
+    ("case", "parameters"),
+    [
+        (NIRCAM, {}),
+        (NIRCAM, {"single_mask": False, "background_method": "model"}),
+        (MIRI, {"background_method": None}),
+    ],
+)
+def test_optional_products(both: Callable[..., Any], tmp_path: Path, case: Case, parameters: dict[str, Any]) -> None:
+    made, given = both(case, save_mask=True, save_background=True, save_noise=True, **parameters)
+    kept = {}
+    for suffix in ("mask", "flicker_bkg", "flicker_noise"):
+        with datamodels.open(tmp_path / "ours" / f"synthetic_{suffix}.fits") as model:
+            kept[suffix] = np.array(model.data)
+    assert kept["mask"].shape == (SIZE if parameters.get("single_mask", True) else (2, *SIZE))
+    assert 0.5 < kept["mask"].mean() < 1
+    assert np.all(kept["flicker_bkg"][:, 0] == 0)
+    assert bool(kept["flicker_bkg"].any()) == (parameters.get("background_method", "median") is not None)
+    np.testing.assert_array_equal(kept["flicker_noise"], made.data - given.data)
+
+
 def test_rates(tmp_path: Path) -> None:
     """The official step serves them, from files and from models."""
     rng = np.random.default_rng(8)
@@ -340,7 +366,8 @@ def test_rates_and_other_cases_are_the_official_steps() -> None:
     step = NATIVE["clean_flicker_noise"]
     for case, parameters in (
         (NIRCAM, {"background_method": "median_image"}),
-        (NIRCAM, {"save_mask": True}),
+        (NIRCAM, {"save_mask": True, "user_mask": "mask.fits"}),
+        (NIRSPEC, {"save_noise": True, "fit_method": "fft"}),
         (NIRSPEC, {"mask_science_regions": True}),
         (MIRI, {"mask_science_regions": True}),
     ):

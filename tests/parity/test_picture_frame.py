@@ -13,7 +13,7 @@ import pytest
 from calservice.engines.strun import step_class
 from calservice.model.dqflags import PIXEL_FLAGS
 from calservice.steps.registry import NATIVE
-from tests.engines.same import same_model
+from tests.engines.same import same_files, same_model
 from tests.parity.synthetic import Array, Case, ramp_model, write_references
 from tests.parity.test_small_steps import saved
 
@@ -62,14 +62,17 @@ def both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
         model = ramp_model(case, arrays)
         model.meta.subarray.name = subarray
         made, asked = [], []
-        for cls in (step_class("picture_frame"), PictureFrameStep):
+        for cls, folder in ((step_class("picture_frame"), "ours"), (PictureFrameStep, "theirs")):
+            (tmp_path / folder).mkdir(exist_ok=True)
             step = cls(mask_science_regions=False, **parameters)
+            step.output_dir = str(tmp_path / folder)
             step._hand_over = None  # the official step must not serve
             step.override_pictureframe = "N/A" if absent else path
             made.append(step.process(model))
             asked.append(step._reference_files_used)
         assert asked[0] == asked[1]
         same_model(*made)
+        same_files(tmp_path / "ours", tmp_path / "theirs")
         return made[0], model
 
     return run
@@ -103,6 +106,15 @@ def test_what_has_no_picture_frame(both: Callable[..., Any], case: Case, options
     np.testing.assert_array_equal(made.data, given.data)
 
 
+@pytest.mark.parametrize("empty", [False, True])
+def test_optional_products(both: Callable[..., Any], tmp_path: Path, empty: bool) -> None:
+    """Where there is no background to scale to, there is a mask but no correction."""
+    both(CASE, empty=empty, save_mask=True, save_correction=True)
+    names = {path.name for path in (tmp_path / "ours").iterdir()}
+    correction = set() if empty else {"synthetic_pctfrm_correction.fits"}
+    assert names == {"synthetic_pctfrm_mask.fits", *correction}
+
+
 def test_regions_of_the_detector() -> None:
     from jwst.picture_frame.picture_frame import _region_masks
 
@@ -117,5 +129,4 @@ def test_what_the_official_step_serves() -> None:
     step, info = NATIVE["picture_frame"], replace(CASE.info, subarray="FULL")
     assert step.supports(step.params(), info) == "mask_science_regions"
     assert step.supports(step.params(mask_science_regions=False), info) is None
-    assert step.supports(step.params(mask_science_regions=False, save_correction=True), info)
     assert step.supports(step.params(), replace(info, subarray="SUB512")) is None

@@ -58,6 +58,7 @@ def test_detector1(mode: str, tmp_path: Path) -> None:
     words = [*overrides(tmp_path, case), "--steps.charge_migration.skip=false", "--save_calibrated_ramp=true"]
     words += ["--steps.charge_migration.signal_threshold=20000", "--steps.gain_scale.save_results=true"]
     words += ["--steps.clean_flicker_noise.skip=false"]  # whose draft rates take the gain of CRDS
+    words += [f"--steps.clean_flicker_noise.save_{kind}=true" for kind in ("mask", "background", "noise")]
     if instrument == "MIRI":
         words += ["--steps.firstframe.skip=false"]
     environment = {"CRDS_PATH": str(program.crds), "CRDS_CONTEXT": program.context}
@@ -67,6 +68,7 @@ def test_detector1(mode: str, tmp_path: Path) -> None:
     assert {found[alias] for alias in done} == {"COMPLETE"}
     names = {path.name.rpartition("_")[2] for path in (tmp_path / "out" / "auto").glob("*.fits")}
     assert {"rate.fits", "rateints.fits", "scale.fits", "scaleints.fits"} <= names
+    assert {"mask.fits", "bkg.fits", "noise.fits"} <= names
 
 
 def test_guider(tmp_path: Path) -> None:

@@ -10,21 +10,26 @@ from typing import Any
 import numpy as np
 
 from calservice.simulate.context import Rule, write_context
+from calservice.steps.stage1._refpix_irs2_layout import LENGTH
 
 USEAFTER = "2000-01-01T00:00:00"
 WANTED = (
-    ("miri", ("mask", "saturation", "linearity", "dark", "gain", "readnoise", "emicorr", "reset", "rscd")),
-    ("nircam", ("mask", "saturation", "superbias", "gain", "readnoise", "flat", "distortion")),
-    ("nirspec", ("mask", "saturation", "gain", "readnoise")),
-    ("niriss", ("mask",)),
+    ("miri", ("mask", "saturation", "linearity", "dark", "gain", "readnoise", "emicorr", "reset", "rscd", "flat")),
+    ("nircam", ("mask", "saturation", "superbias", "gain", "readnoise", "flat", "distortion", "sirskernel")),
+    ("nirspec", ("mask", "saturation", "gain", "readnoise", "refpix")),
+    ("niriss", ("mask", "flat")),
     ("fgs", ("mask", "gain", "readnoise")),
 )
 NAMED = MappingProxyType({("nircam", "flat"): "jwst_nircam_flat_0296.fits"})
 """File names that a test expects."""
-DETECTORS = MappingProxyType({("nircam", "flat"): "NRCA1"})
-"""References that hold for one detector only."""
+DETECTORS = MappingProxyType({("nircam", "flat"): "NRCA1|NRCBLONG"})
+"""References that hold for some detectors only."""
 SUBARRAYS = MappingProxyType({("miri", "reset"): "SUB128"})
 """References that hold for one subarray only; others have none."""
+TREES = ("distortion", "emicorr", "sirskernel")
+"""References in ASDF."""
+TABLES = ("rscd", "refpix")
+"""References that do not lie anywhere on a detector, like trees."""
 PARAMETERS: tuple[tuple[str, str, Mapping[str, Any]], ...] = (
     ("darkpipeline", "jwst.pipeline.calwebb_dark.DarkPipeline", {"suffix": "dark"}),
     (
@@ -44,7 +49,7 @@ def write_peer_context(cache: Path) -> str:
         folder.mkdir(parents=True)
         for kind in kinds:
             model = make_model(kind, instrument)
-            extension = "asdf" if kind in ("distortion", "emicorr") else "fits"
+            extension = "asdf" if kind in TREES else "fits"
             name = NAMED.get((instrument, kind), f"jwst_{instrument}_{kind}_0001.{extension}")
             model.save(str(folder / name))
             detector = DETECTORS.get((instrument, kind))
@@ -82,12 +87,14 @@ def make_model(kind: str, instrument: str) -> Any:
         "distortion": distortion,
         "reset": reset,
         "rscd": rscd,
+        "refpix": irs2,
+        "sirskernel": sirs,
     }
     model = makers[kind]()
     meta = model.meta
     meta.description, meta.author, meta.pedigree, meta.useafter = "plain", "test", "DUMMY", USEAFTER
     meta.reftype, meta.instrument.name = kind, instrument.upper()
-    if kind not in ("distortion", "emicorr", "rscd"):
+    if kind not in (*TREES, *TABLES):
         where = meta.subarray
         where.xstart, where.ystart, where.xsize, where.ysize = 1, 1, shape[1], shape[0]
     if kind == "dark":
@@ -98,12 +105,34 @@ def make_model(kind: str, instrument: str) -> Any:
 
 
 def emicorr() -> Any:
-    """Return one frequency of interference, in one subarray."""
+    """Return one frequency of interference, in the full frame and one subarray."""
     from stdatamodels.jwst.datamodels import EmiModel
 
     model = EmiModel()
     model.frequencies = {"Hz390": {"frequency": 390.625, "phase_amplitudes": np.full(20, 0.1)}}
-    model.subarray_cases = {"MASK1550": {"frameclocks": 23968, "rowclocks": 82, "freqs": {"FAST": ["Hz390"]}}}
+    model.subarray_cases = {
+        "MASK1550": {"frameclocks": 23968, "rowclocks": 82, "freqs": {"FAST": ["Hz390"]}},
+        "FULL_FAST": {"frameclocks": 277504, "rowclocks": 271, "freqs": {"FAST": ["Hz390"]}},
+    }
+    return model
+
+
+def irs2() -> Any:
+    """Return factors of IRS2 frames that take nothing of the reference pixels but their mean."""
+    from stdatamodels.jwst.datamodels import IRS2Model
+
+    names = [f"{kind}_{n}" for kind in ("alpha", "beta") for n in range(4)]
+    model = IRS2Model(irs2_table=np.zeros(2 * LENGTH, [(name, "f4") for name in names]))
+    model.dq_table = np.zeros(0, [("OUTPUT", "u2"), ("ODD_EVEN", "u2"), ("MASK", "u4")])
+    return model
+
+
+def sirs() -> Any:
+    """Return kernels of one detector."""
+    from stdatamodels.jwst.datamodels import SIRSKernelModel
+
+    model = SIRSKernelModel()
+    model.nrca1 = {name: np.tile(0.5 / (1 + np.arange(1025) / 20), (4, 1)) for name in ("gamma", "zeta")}
     return model
 
 

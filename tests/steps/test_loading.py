@@ -15,12 +15,8 @@ from calservice.disk import cut_image
 from calservice.model.dqflags import PIXEL_FLAGS
 from calservice.model.errors import ReferenceFileError
 from calservice.model.step import Reference, ReferenceNeed
-from calservice.references.load import (
-    Placement,
-    fit_to_exposure,
-    load_reference,
-    load_user_flags,
-)
+from calservice.references.load import load_reference, load_user_flags
+from calservice.references.placement import Placement, fit_to_exposure
 from calservice.steps.stage1.saturation import irs2_science_rows
 
 NEED = ReferenceNeed("gain", ("data", "dq"))

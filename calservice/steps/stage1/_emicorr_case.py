@@ -137,7 +137,10 @@ def tabled_case(reference: Reference, info: ExposureInfo) -> Interference | None
     for wanted in rows["frequency"]:
         (places,) = np.nonzero(frequencies["name"] == wanted)
         if not len(places):
-            raise ReferenceFileError(f"emicorr: the reference has no frequency {wanted}, which it names for {name}")
+            raise ReferenceFileError(
+                f"{reference.name}: the emicorr reference has no frequency {wanted}, which it names for {name}; "
+                "use a complete file"
+            )
         row = frequencies[places[0]]
         wave = np.array(amplitudes[places[0], : row["length"]])
         waves.append(Wave(str(wanted), float(row["frequency"]), wave))

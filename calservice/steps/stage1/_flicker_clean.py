@@ -75,7 +75,7 @@ class _Workspace:
         self.counts = np.zeros((number, nparts), np.int64)
 
 
-def clean_ramp(ramp: Array, flags: Array, mask: Array, how: Cleaning, made: Array) -> None:
+def clean_ramp(ramp: Array, flags: Array, mask: Array, how: Cleaning, made: Array, levels: Array | None = None) -> None:
     """Take the noise of each group of a ramp away.
 
     Parameters
@@ -91,6 +91,8 @@ def clean_ramp(ramp: Array, flags: Array, mask: Array, how: Cleaning, made: Arra
     made : ndarray
         Filled (group, row, column) float32. The first group is that of the input, and so is one whose difference to the
         one before shows no background.
+    levels : ndarray, optional
+        Filled likewise with the background of each difference; zeros stay where there is none.
 
     Raises
     ------
@@ -114,6 +116,8 @@ def clean_ramp(ramp: Array, flags: Array, mask: Array, how: Cleaning, made: Arra
             background[:], low, high = kernels.levels(values, how.n_sigma, work.parts.reshape(-1))
         elif how.background == "model":
             background = _smooth(image, good, how)
+        if levels is not None:
+            levels[g] = background
         if how.method == "median":
             stripes = _stripes(work, (low, high), background, how.down)
             kernels.finish(made[g - 1], image, background, stripes, how.down, flat, made[g])

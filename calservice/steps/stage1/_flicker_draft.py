@@ -7,21 +7,67 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
+from calservice import __version__
 from calservice.model.block import AXES, Array, Block, Window
-from calservice.model.step import ExposureInfo, ReferenceNeed, References, Tally
+from calservice.model.step import ExposureInfo, OptionalProduct, ReferenceNeed, References, Tally
 from calservice.steps.stage1 import ramp_fit
 
-__all__ = ["READS", "WRITES", "Drafts", "draft_rates", "draft_references", "draft_tally", "rates_tally"]
+__all__ = [
+    "OF_DRAFTS",
+    "READS",
+    "WRITES",
+    "Drafts",
+    "draft_rates",
+    "draft_references",
+    "draft_tally",
+    "kept_product",
+    "rates_tally",
+]
 
 READS: tuple[str, ...] = ramp_fit.STEP.reads
 WRITES = ("draft_slope", "int_draft_slope")
 Needed = Callable[[Any, ExposureInfo], bool]
 
 _PARAMS = ramp_fit.RampFitParams()
+OF_DRAFTS: Mapping[str, Any] = MappingProxyType(
+    {
+        "meta.cal_step.ramp_fit": "COMPLETE",
+        "meta.bunit_data": "DN/s",
+        "meta.bunit_err": "DN/s",
+        "meta.calibration_software_version": f"calservice {__version__}",
+        "meta.calibration_software_revision": "RELEASE",
+    }
+)
+"""Metadata of draft rates, which masks that are made of them carry."""
+
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+def _always(params: Any, info: ExposureInfo) -> bool:
+    return True
+
+
+def kept_product(
+    array: str, parameter: str, suffix: str, model: str, applies: Needed = _always, told: Mapping[str, Any] = _NOTHING
+) -> OptionalProduct:
+    """Return the product of an array that a kernel makes where a parameter asks for it, and else does not make.
+
+    ``told`` is metadata, by datamodel path, that differs from that of the exposure.
+    """
+    return OptionalProduct(
+        model=lambda info: model,
+        wanted=lambda params, info: applies(params, info) and getattr(params, parameter),
+        arrays=lambda made, references, params, info: {"data": made[array]} if array in made else {},
+        after_exposure=True,
+        suffix=suffix,
+        metadata=lambda references, params, info: told,
+    )
 
 
 def draft_references(needed: Needed) -> tuple[ReferenceNeed, ...]:

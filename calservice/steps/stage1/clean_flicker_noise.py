@@ -11,12 +11,14 @@ from pydantic import Field, field_validator
 from calservice.model.block import Array, Block, Reach
 from calservice.model.step import ExposureInfo, Params, Reference, ReferenceNeed, References, Step
 from calservice.steps.stage1._flicker_draft import (
+    OF_DRAFTS,
     READS,
     WRITES,
     Drafts,
     draft_rates,
     draft_references,
     draft_tally,
+    kept_product,
     rates_tally,
 )
 
@@ -147,7 +149,7 @@ def _prepare(references: References, params: CleanFlickerNoiseParams, info: Expo
     from calservice.steps.stage1._flicker_mask import whole_flat
 
     flat = references["flat"]
-    whole = whole_flat(flat["data"]).reshape(-1)
+    whole = whole_flat(np.asarray(flat["data"])).reshape(-1)
     return {**references, "flat": Reference({"whole": whole}, flat.meta)}
 
 
@@ -177,7 +179,9 @@ def clean(
     -------
     dict
         ``data``, and ``noise_fitted`` (integration,), for the account: 0 where noise could not be fitted, and nothing
-        was changed.
+        was changed. For optional products ``opt_mask`` (row, column) or ``opt_int_mask`` (integration, row, column)
+        bool, where there is background; ``opt_background``, its level in each difference of groups; and
+        ``opt_noise``, what was added to ``data``.
 
     Notes
     -----
@@ -187,7 +191,7 @@ def clean(
     """
     data, flags = block["data"], block["groupdq"]
     nints, ngroups = data.shape[:2]
-    fitted = {"noise_fitted": np.ones(nints, np.uint8)}
+    fitted: dict[str, Array] = {"noise_fitted": np.ones(nints, np.uint8)}
     if ngroups < 2:
         return {"data": np.array(data, np.float32), **fitted}
     from calservice.steps.stage1._flicker_clean import NoFit, clean_ramp
@@ -195,12 +199,20 @@ def clean(
     how = _cleaning(block, references, params, info)
     masks = references["user_mask"]["data"] if "user_mask" in references else block["flicker_mask"]
     made = np.zeros(data.shape, np.float32)
+    levels = np.zeros(data.shape, np.float32) if params.save_background else None
+    first, stop = block.window.integration
     for i in range(nints):
-        mask = masks if masks.ndim == 2 else masks[block.window.integration[0] + i]
+        mask = masks if masks.ndim == 2 else masks[first + i]
         try:
-            clean_ramp(data[i], flags[i], mask, how, made[i])
+            clean_ramp(data[i], flags[i], mask, how, made[i], None if levels is None else levels[i])
         except NoFit:
             return {"data": np.array(data, np.float32), "noise_fitted": np.zeros(nints, np.uint8)}
+    if params.save_mask and "user_mask" not in references:
+        fitted |= {"opt_mask": masks} if masks.ndim == 2 else {"opt_int_mask": masks[first:stop]}
+    if levels is not None:
+        fitted["opt_background"] = levels
+    if params.save_noise:
+        fitted["opt_noise"] = made - data
     return {"data": made, **fitted}
 
 
@@ -244,7 +256,7 @@ _CLEANING = Step(
     params=CleanFlickerNoiseParams,
     kernel=clean,
     reads=("data", "groupdq"),
-    writes=("data", "noise_fitted"),
+    writes=("data", "noise_fitted", "opt_mask", "opt_int_mask", "opt_background", "opt_noise"),
     reach=_reach_of_cleaning,
     tally=rates_tally("flicker_mask", _finalize),
     account=_account,
@@ -272,8 +284,10 @@ def _not_applicable(references: References, params: CleanFlickerNoiseParams, inf
 def _supports(params: CleanFlickerNoiseParams, info: ExposureInfo) -> str | None:
     if info.num_superstripe or info.multistripe:
         return "stripes"
-    if params.save_mask or params.save_background or params.save_noise:
-        return "save_mask, save_background or save_noise"
+    if params.save_mask and params.user_mask is not None:
+        return "save_mask of a mask that is given"
+    if params.save_noise and params.fit_method == "fft":
+        return "save_noise of a fit in frequency space, whose last digits differ"
     if params.background_method == "median_image":
         return "the background method median_image"
     if info.read_times and info.ngroups >= _LIKELY_GROUPS:
@@ -306,6 +320,12 @@ STEP = Step(
     supports=_supports,
     then=lambda params, info: _CLEANING,
     prepare=_prepare,
+    products=(
+        kept_product("opt_mask", "save_mask", "mask", "ImageModel", told=OF_DRAFTS),
+        kept_product("opt_int_mask", "save_mask", "mask", "CubeModel", told=OF_DRAFTS),
+        kept_product("opt_background", "save_background", "flicker_bkg", "RampModel"),
+        kept_product("opt_noise", "save_noise", "flicker_noise", "RampModel"),
+    ),
     rates_too=True,
     cal_step="clean_flicker_noise",
     official="jwst.clean_flicker_noise.CleanFlickerNoiseStep",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -54,8 +54,8 @@ def _readout(dark: Reference) -> tuple[int, int]:
     gap = dark.meta.get("meta.exposure.groupgap")
     if nframes is None or gap is None:
         raise ReferenceFileError(
-            "dark reference: its header has no NFRAMES or no GROUPGAP, without which its groups cannot "
-            "be matched to the exposure's; use a complete file"
+            f"{dark.name}: the header of the dark reference has no NFRAMES or no GROUPGAP, without which its groups "
+            "cannot be matched to the exposure's; use a complete file"
         )
     return int(nframes), int(gap)
 
@@ -68,7 +68,7 @@ def _sampling(dark: Reference, info: ExposureInfo) -> _Sampling:
     extra = math.ceil((missing + gap) / (nframes + gap)) if missing > 0 else 0
     if extra and groups < 2:
         raise ReferenceFileError(
-            "dark reference: has one group, from which the dark current cannot be extrapolated to the "
+            f"{dark.name}: the dark reference has one group, from which the dark current cannot be extrapolated to the "
             f"{info.ngroups} groups of the exposure; use a dark with more groups"
         )
     return _Sampling(groups, extra, (nframes, gap) != (info.nframes, info.groupgap))
@@ -82,6 +82,8 @@ class _Dark:
     place: tuple[int, ...]
     """Which integration, where the reference has several."""
     sampling: _Sampling
+    name: str
+    """Of the file."""
 
     def __getitem__(self, k: int) -> Array:
         return np.array(self.images[(*self.place, k)], np.float32)
@@ -105,7 +107,7 @@ class _Dark:
         stop = min(start + count, self.sampling.groups + self.sampling.extra)
         if start >= stop and count == 1:
             raise ReferenceFileError(
-                f"dark reference: has {stop} groups, too few for group {start + 1} that the exposure's "
+                f"{self.name}: the dark reference has {stop} groups, too few for group {start + 1} that the exposure's "
                 "GROUPGAP asks for; use a dark with NFRAMES=1, GROUPGAP=0"
             )
         if start >= stop:
@@ -128,7 +130,7 @@ def _darks(dark: Reference, sampling: _Sampling) -> list[_Dark]:
     """Return the integrations of a dark reference."""
     images = dark["data"]
     places = [(k,) for k in range(images.shape[0])] if images.ndim == 4 else [()]
-    return [_Dark(images, place, sampling) for place in places]
+    return [_Dark(images, place, sampling, dark.name) for place in places]
 
 
 def _integration(number: int, available: int, info: ExposureInfo) -> int:
@@ -214,7 +216,7 @@ def _prepare(references: References, params: DarkCurrentParams, info: ExposureIn
         arrays["replacement"] = image
     if number is not None:
         arrays["average_dark_current"] = np.zeros(shape, np.float32) + np.float32(number)
-    return {**references, "dark": Reference(arrays, dark.meta)}
+    return {**references, "dark": replace(dark, arrays=arrays)}
 
 
 def _not_applicable(references: References, params: DarkCurrentParams, info: ExposureInfo) -> str | None:

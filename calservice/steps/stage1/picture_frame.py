@@ -12,18 +12,22 @@ from calservice.model.block import Array, Block, Reach
 from calservice.model.step import ExposureInfo, Params, ReferenceNeed, References, Step
 from calservice.steps.arrays import owned
 from calservice.steps.stage1._flicker_draft import (
+    OF_DRAFTS,
     READS,
     WRITES,
     Drafts,
     draft_rates,
     draft_references,
     draft_tally,
+    kept_product,
     rates_tally,
 )
 
 __all__ = ["STEP", "PictureFrameParams"]
 
 _LIKELY_GROUPS = 4
+_OF_MASK = {**OF_DRAFTS, "meta.cal_step.picture_frame": None}
+"""Metadata of the mask, which is made before it is known what becomes of the step."""
 
 
 class PictureFrameParams(Params):
@@ -65,8 +69,9 @@ def _finalize(found: Drafts) -> Mapping[str, Array]:
 
     rates = found.whole("draft_slope")
     assert rates is not None
-    center, edge = regions(scene_mask(rates, found.params.n_sigma, fit_histogram=False))
-    return {"frame_center": center, "frame_edge": edge}
+    mask = scene_mask(rates, found.params.n_sigma, fit_histogram=False)
+    center, edge = regions(mask)
+    return {"frame_center": center, "frame_edge": edge, "frame_mask": mask}
 
 
 def correct(block: Block, references: References, params: PictureFrameParams, info: ExposureInfo) -> dict[str, Array]:
@@ -88,7 +93,8 @@ def correct(block: Block, references: References, params: PictureFrameParams, in
     -------
     dict
         ``data``, and ``noise_fitted`` (integration,), for the account: 0 where there is no background to scale to, and
-        nothing was changed.
+        nothing was changed. For optional products ``opt_mask`` (row, column) bool, where there is background, and
+        ``opt_noise``, what was added to ``data``.
 
     Notes
     -----
@@ -97,15 +103,18 @@ def correct(block: Block, references: References, params: PictureFrameParams, in
     """
     data, center, edge = block["data"], block["frame_center"], block["frame_edge"]
     nints = data.shape[0]
+    kept: dict[str, Array] = {"opt_mask": block["frame_mask"]} if params.save_mask else {}
     if not center.size or not edge.size:
-        return {"data": np.array(data, np.float32), "noise_fitted": np.zeros(nints, np.uint8)}
+        return {"data": np.array(data, np.float32), "noise_fitted": np.zeros(nints, np.uint8), **kept}
     from calservice.steps.stage1._picture_frame_kernels import correct_ramp
 
     frame = owned(references["pictureframe"]["data"], np.float32)
     made = np.zeros(data.shape, np.float32)
     for i in range(nints):
         made[i] = correct_ramp(data[i], frame, center, edge)
-    return {"data": made, "noise_fitted": np.ones(nints, np.uint8)}
+    if params.save_correction:
+        kept["opt_noise"] = made - data
+    return {"data": made, "noise_fitted": np.ones(nints, np.uint8), **kept}
 
 
 def _account(made: Mapping[str, Array], params: PictureFrameParams, info: ExposureInfo) -> Mapping[str, Any]:
@@ -118,7 +127,7 @@ _CORRECTION = Step(
     params=PictureFrameParams,
     kernel=correct,
     reads=("data",),
-    writes=("data", "noise_fitted"),
+    writes=("data", "noise_fitted", "opt_mask", "opt_noise"),
     reach=lambda params, info: Reach(frozenset(("group", "row", "column"))),
     tally=rates_tally("frame", _finalize),
     account=_account,
@@ -142,8 +151,6 @@ def _supports(params: PictureFrameParams, info: ExposureInfo) -> str | None:
         return None
     if params.mask_science_regions:
         return "mask_science_regions"
-    if params.save_mask or params.save_correction:
-        return "save_mask or save_correction"
     return "explicit read times" if info.read_times and info.ngroups >= _LIKELY_GROUPS else None
 
 
@@ -160,6 +167,10 @@ STEP = Step(
     not_applicable=_not_applicable,
     supports=_supports,
     then=lambda params, info: _CORRECTION,
+    products=(
+        kept_product("opt_mask", "save_mask", "pctfrm_mask", "ImageModel", _applies, _OF_MASK),
+        kept_product("opt_noise", "save_correction", "pctfrm_correction", "RampModel", _applies),
+    ),
     rates_too=True,
     cal_step="picture_frame",
     official="jwst.picture_frame.PictureFrameStep",

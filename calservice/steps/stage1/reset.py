@@ -24,8 +24,8 @@ def _extent(reference: Reference) -> tuple[int, int]:
     nints, ngroups = (reference.meta.get(f"meta.exposure.{name}") for name in ("nints", "ngroups"))
     if nints is None or ngroups is None:
         raise ReferenceFileError(
-            "reset reference: its header has no NINTS or no NGROUPS, which tell what part of an exposure it "
-            "corrects; use a complete file"
+            f"{reference.name}: the header of the reset reference has no NINTS or no NGROUPS, which tell what part of "
+            "an exposure it corrects; use a complete file"
         )
     return int(nints), int(ngroups)
 
