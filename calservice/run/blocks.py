@@ -300,7 +300,7 @@ class _Runner:
             self._check(window)
         parts: list[dict[int, Any]] = []
         for band, alike in self._bands(windows):
-            with self._in_memory(band):
+            with self._in_memory(band, sum(window.shape[-1] for window in alike) == exposure.whole.shape[-1]):
                 parts += exposure.map(self._block, alike)
         for n, bound in enumerate(self.steps):
             if parts and n in parts[0]:
@@ -327,9 +327,9 @@ class _Runner:
             yield replace(band[0], column=width), band
 
     @contextmanager
-    def _in_memory(self, band: Window | None) -> Iterator[None]:
-        """Hold in memory what blocks of a band read and write of arrays on disk."""
-        self.band = band
+    def _in_memory(self, band: Window | None, complete: bool) -> Iterator[None]:
+        """Hold in memory what blocks of a band, all of it or not, read and write of arrays on disk."""
+        self.band, self.complete = band, complete
         self.held: dict[str, HeldWindow] = {}
         source, chain = self.chain.source, self.chain
         if band is not None:
@@ -383,7 +383,10 @@ class _Runner:
             return target
         with self.lock:
             if name not in self.held:
-                self.held[name] = HeldWindow(name, target[self.band.slices(AXES[name])], self.band)
+                slices = self.band.slices(AXES[name])
+                lengths = [part.stop - part.start for part in slices]
+                rows = np.zeros(lengths, target.dtype) if self.complete else target[slices]
+                self.held[name] = HeldWindow(name, rows, self.band)
             return self.held[name]
 
     def _target(self, name: str, like: Array) -> Array:

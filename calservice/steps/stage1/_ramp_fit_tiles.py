@@ -16,8 +16,6 @@ from calservice.steps.stage1._ramp_fit_segments import INVALID, LASTING
 __all__ = ["FOUND", "FULL", "GOOD", "LONE", "SPENT", "TILE", "add_medians", "load_flags", "load_ramps", "sort_columns"]
 
 TILE = 64
-_NETWORK = 48
-"""Most values that are sorted by comparing neighbours in vector registers."""
 
 # Rows of the counts of a tile.
 GOOD, FULL, SPENT, FOUND, LONE = range(5)
@@ -121,19 +119,27 @@ def _steps(ramps: Array, flags: Array, width: int, steps: Array, valid: Array) -
 
 
 @compiled
-def sort_columns(steps: Array, width: int) -> None:
-    """Sort each pixel's values."""
-    n = steps.shape[0]
-    if n > _NETWORK:
-        for c in range(width):
-            steps[:, c] = np.sort(steps[:, c])
-        return
-    for turn in range(n):
-        for j in range(turn % 2, n - 1, 2):
-            for c in range(width):
-                a, b = steps[j, c], steps[j + 1, c]
-                steps[j, c] = a if a < b else b
-                steps[j + 1, c] = b if a < b else a
+def sort_columns(values: Array, width: int) -> None:
+    """Sort each pixel's values, in the order of comparisons of merge exchange (Knuth, TAOCP 3, 5.2.2, algorithm M)."""
+    n = values.shape[0]
+    top = 1
+    while 2 * top < n:
+        top *= 2
+    p = top
+    while p > 0:
+        q, r, d = top, 0, p
+        while True:
+            for j in range(n - d):
+                if j & p == r:
+                    lower, upper = values[j], values[j + d]
+                    for c in range(width):
+                        a, b = lower[c], upper[c]
+                        lower[c] = a if a < b else b
+                        upper[c] = b if a < b else a
+            if q == p:
+                break
+            d, q, r = q - p, q // 2, p
+        p //= 2
 
 
 @compiled
