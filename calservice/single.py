@@ -26,7 +26,7 @@ from calservice.products.store import Store
 from calservice.run.logs import LogOptions
 from calservice.run.stage import Failure, run_stage
 
-__all__ = ["Options", "explain", "run", "run_both"]
+__all__ = ["Options", "explain", "make_plan", "run", "run_both"]
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def run(name: str, words: Sequence[str], options: Options, console: Console) -> 
     CalserviceError
         Where it cannot start; `Problems` with everything found wrong.
     """
-    plan = _plan(name, words, options)
+    plan = make_plan(name, words, options)
     if plan is None:
         return 0
     if options.save_parameters:
@@ -204,8 +204,19 @@ def _parted(words: Sequence[str], alias: str) -> tuple[list[tuple[list[str], str
     return told, target
 
 
-def _plan(name: str, words: Sequence[str], options: Options) -> Plan | None:
-    """Return the plan; None where there was nothing to do but to save parameters."""
+def make_plan(name: str, words: Sequence[str], options: Options) -> Plan | None:
+    """Return the plan of one pipeline or step; None where there was nothing to do but to save parameters.
+
+    Parameters
+    ----------
+    name, words, options
+        As for `run`.
+
+    Raises
+    ------
+    CalserviceError
+        Where it cannot run; `Problems` with everything found wrong.
+    """
     asked = _Asked(name, words, options)
     if asked.target is None and options.save_parameters:
         stage = _stage_without_input(asked)
