@@ -137,7 +137,7 @@ def _flag_irs2(block: Block, references: References, params: SaturationParams, i
     if params.use_readpatt and data.shape[1] > 2:
         bias = np.zeros_like(threshold)
         if "superbias" in references:
-            bias = owned(references["superbias"]["data"][rows], np.float32)
+            bias = owned(np.asarray(references["superbias"]["data"])[rows], np.float32)
         kernels.flag_second_group_irs2(data, science, threshold, bias, info.nframes, grow)
     groupdq = owned(block["groupdq"], np.uint8)
     groupdq[:, :, rows] |= science
