@@ -3,9 +3,9 @@
 The map, in the order in which imports may point (each package imports only from those above it)::
 
     model/        the nouns: Step, Reach, Block, Recipe, Association, Plan, Manifest; no I/O, no dask
+    disk          arrays that stay in files: windows of them are read and written
     steps/        native steps, one file each (Params + kernel + STEP); steps.registry is the registry
     recipes       the ordered steps of each pipeline and mode, as data
-    disk          arrays that stay in files: windows of them are read and written
     references/   selection with crds, the shared cache, loading     (imports model and disk only)
     products/     URLs, product names, manifests, publication        (imports model only)
     engines/      official: the steps of the jwst package as Step values; spec: parameters in stpipe's language

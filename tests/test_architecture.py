@@ -17,12 +17,12 @@ ROOT = Path(calservice.__file__).parent
 
 # What each part of the package may import of the others. Itself, and `calservice` for its version, always.
 MODEL = {"model"}
-STEPS = MODEL | {"steps"}
-PLAN = STEPS | {"disk", "recipes", "engines", "references", "products", "plan"}
+STEPS = MODEL | {"steps", "disk"}
+PLAN = STEPS | {"recipes", "engines", "references", "products", "plan"}
 RUN = PLAN | {"run"}
 ALLOWED: dict[str, set[str]] = {
     "model": set(),
-    "steps": MODEL,
+    "steps": MODEL | {"disk"},
     "disk": MODEL,
     "references": MODEL | {"disk"},
     "products": MODEL,

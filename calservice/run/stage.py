@@ -93,7 +93,7 @@ def run_stage(
             if not files:
                 raise StepFailed("no product was made")
             log.info("made %s", ", ".join(sorted(files)))
-            inputs, products = _records(stage, brought, files, job.threads)
+            inputs, products = _records(stage, brought, files, job.threads, flush=store.local)
     except CalserviceError as fault:
         if fault.retry:
             return Failure(str(fault))
@@ -246,10 +246,12 @@ def _files(out: Path, folders: Mapping[str, str]) -> dict[str, Path]:
 
 
 def _records(
-    stage: Stage, brought: Sequence[Path], files: Mapping[str, Path], threads: int
+    stage: Stage, brought: Sequence[Path], files: Mapping[str, Path], threads: int, *, flush: bool
 ) -> tuple[tuple[InputRecord, ...], tuple[Product, ...]]:
-    """Return what the manifest tells of the inputs and of the products."""
-    with ThreadPoolExecutor(threads) as pool:
+    """Return what the manifest tells of the inputs and of the products; meanwhile the disk may take these in."""
+    with ThreadPoolExecutor(_PUBLISHED_AT_A_TIME) as waiting, ThreadPoolExecutor(threads) as pool:
+        for path in files.values() if flush else ():
+            waiting.submit(_flush, path)
         sums = list(pool.map(checksum, [*brought, *files.values()]))
     inputs = tuple(
         InputRecord(
@@ -265,6 +267,11 @@ def _records(
     )
     made = zip(files.items(), sums[len(brought) :], strict=True)
     return inputs, tuple(Product(name=n, size=p.stat().st_size, sha256=found) for (n, p), found in sorted(made))
+
+
+def _flush(path: Path) -> None:
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
 
 
 def _recorded_steps(out: Path) -> dict[str, set[str]]:

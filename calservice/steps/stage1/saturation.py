@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from pydantic import Field
 
+from calservice.disk import cut_image
 from calservice.model.block import Array, Block, Reach
 from calservice.model.dqflags import NO_SAT_CHECK
 from calservice.model.step import ExposureInfo, Params, ReferenceNeed, References, Step
@@ -56,11 +57,10 @@ def irs2_science_rows(nrows: int, detector: str) -> Array:
     return science[::-1] if detector == "NRS2" else science
 
 
-def _thresholds(references: References) -> tuple[Array, Array, Array]:
+def _thresholds(references: References, columns: slice = slice(None)) -> tuple[Array, Array, Array]:
     """Return thresholds in DN, where there is none to check against, and flags for PIXELDQ."""
-    reference = references["saturation"]
-    threshold = owned(reference["data"], np.float32)
-    flags = owned(reference["dq"], np.uint32)
+    threshold, flags = (cut_image(references["saturation"][name], slice(None), columns) for name in ("data", "dq"))
+    threshold, flags = owned(threshold, np.float32), owned(flags, np.uint32)
     flags[np.isnan(threshold)] |= np.uint32(NO_SAT_CHECK)
     unchecked = (flags & NO_SAT_CHECK) != 0
     threshold[unchecked] = _UNREACHABLE
@@ -127,10 +127,8 @@ def _flag_irs2(block: Block, references: References, params: SaturationParams, i
     from calservice.steps.stage1 import _saturation_kernels as kernels
 
     rows = irs2_science_rows(info.nrows, info.detector)
-    columns = slice(*block.window.column)
-    threshold, _, flags = (a[:, columns] for a in _thresholds(references))
-    threshold = owned(threshold, np.float32)
-    data = np.ascontiguousarray(block["data"][:, :, rows])
+    threshold, _, flags = _thresholds(references, slice(*block.window.column))
+    data = block["data"].compress(rows, axis=2)
     grow = max(params.n_pix_grow_sat, 0)
     science = np.zeros(data.shape, np.uint8)
     kernels.flag_saturated(data, science, threshold, grow)
