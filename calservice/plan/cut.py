@@ -7,7 +7,7 @@ and fitted by a constant and a multiple of the ramp's size, those of native ones
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from calservice.model.block import Reach, Window
@@ -19,7 +19,8 @@ __all__ = ["describe_cut", "project"]
 
 MIB = 2**20
 _IMPORTS = 550 * MIB
-_NATIVE_IMPORTS = 330 * MIB
+_NATIVE_IMPORTS = 650 * MIB
+"""With what the C library keeps of finished blocks, and tables of references; their images stay in files."""
 _FLOAT = 4
 _RATES = 5
 """Arrays of the images that ramp fitting makes."""
@@ -66,19 +67,27 @@ def _parts(stage: Stage, step: Step) -> list[tuple[Step, Any]]:
 
 def _passes(group: Sequence[tuple[Step, Any]], info: ExposureInfo) -> list[str]:
     """Describe the passes of consecutive native steps."""
+    said = []
+    for reach, part in _reaches(group, info):
+        names = "+".join(dict.fromkeys(step.alias for step, _ in part))
+        said.append(f"{names} in {_blocks(reach, info)} ({_axes(reach)})")
+    return said
+
+
+def _reaches(
+    group: Sequence[tuple[Step, Any]], info: ExposureInfo
+) -> Iterator[tuple[Reach, Sequence[tuple[Step, Any]]]]:
+    """Yield the passes of consecutive native steps, and how far the steps of each look together."""
     if not group:
-        return []
+        return
     reaches = [step.reach(params, info) for step, params in group]
     waits = [step.waits(params, info) for step, params in group]
-    said = []
     for start, stop, _ in passes(reaches, waits):
         reach = Reach()
         for one in reaches[start:stop]:
             reach = reach.then(one)
-        names = "+".join(dict.fromkeys(step.alias for step, _ in group[start:stop]))
-        if names:
-            said.append(f"{names} in {_blocks(reach, info)} ({_axes(reach)})")
-    return said
+        if stop > start:
+            yield reach, group[start:stop]
 
 
 def _lengths(info: ExposureInfo) -> tuple[int, int, int, int]:
@@ -164,8 +173,20 @@ def _ramps(stage: Stage, steps: Mapping[str, Step], shape: tuple[int, ...], pixe
     cube = integrations * pixels * _FLOAT
     images = _RATES * (pixels * _FLOAT + (cube if cube <= KEPT_BYTES // IMAGES else 0))
     window = 4 * max(BLOCK_BYTES, ramp // integrations)  # whole images of an integration, in the steps that need them
-    references = sum(use.size for use in stage.references)
-    return _NATIVE_IMPORTS + kept + images + window + references, outputs
+    return _NATIVE_IMPORTS + kept + images + window + _band(stage, steps), outputs
+
+
+def _band(stage: Stage, steps: Mapping[str, Step]) -> int:
+    """Return the memory that rows of arrays on disk take where blocks cut columns."""
+    assert stage.exposure is not None
+    info, most = stage.exposure.info, 0
+    for _, group in _runs(stage, steps):
+        for reach, _ in _reaches(group, info):
+            window = cut_windows(_lengths(info), reach, BLOCK_BYTES)[0]
+            if window.shape[-1] < info.ncols:
+                rows = window.shape[2] + 2 * reach.halo.get("row", 0)
+                most = max(most, window.shape[0] * rows * info.ncols * (2 * info.ngroups + _RATES * _FLOAT))
+    return 2 * most
 
 
 def _mosaic_pixels(stage: Stage, sources: Sequence[Stage]) -> int:
