@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -229,7 +229,8 @@ class Tally:
         is cheap enough to be computed for them twice: they are looked at before the pass over all blocks, which
         then need not wait. None: the blocks wait, and what was made of them by then is kept.
     enough : callable, optional
-        ``enough(combined)`` tells whether further windows can change nothing any more; asked while looking ahead.
+        ``enough(combined, discarded)`` tells whether further windows can change nothing any more, given the groups that
+        steps before discard; asked while looking ahead.
     """
 
     name: str
@@ -241,7 +242,7 @@ class Tally:
     verdict: Callable[[Mapping[str, Array], Any, ExposureInfo], str | None] = _no_verdict
     metadata: Callable[[Mapping[str, Array], Any, ExposureInfo], Mapping[str, Any]] = _tells_nothing
     ahead: Callable[[Any, ExposureInfo], Sequence[Window] | None] = _nothing_ahead
-    enough: Callable[[Any], bool] | None = None
+    enough: Callable[[Any, Collection[int]], bool] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -305,6 +306,10 @@ def _all_rows(params: Any, info: ExposureInfo) -> Array | None:
     return None
 
 
+def _no_groups(params: Any, info: ExposureInfo) -> Collection[int]:
+    return ()
+
+
 def _nothing_more(params: Any, info: ExposureInfo) -> Step | None:
     return None
 
@@ -365,6 +370,8 @@ class Step:
     prepare : callable
         ``prepare(references, params, info)`` gives the references as the kernel is to see them; called
         once an exposure with whole references, for what must not depend on how blocks are cut.
+    discards : callable
+        ``discards(params, info)`` gives the groups that the step makes unusable in all pixels of all integrations.
     kept_rows : callable
         ``kept_rows(params, info)`` gives which rows the exposure has left after the step, (row,) bool, or None for
         all. Such a step sees whole rows; what the kernel makes lacks the others, and the runner drops them elsewhere.
@@ -402,6 +409,7 @@ class Step:
     then: Callable[[Any, ExposureInfo], Step | None] = _nothing_more
     account: Callable[[Mapping[str, Array], Any, ExposureInfo], Mapping[str, Any]] = _tells_nothing
     prepare: Callable[[References, Any, ExposureInfo], References] = _as_they_are
+    discards: Callable[[Any, ExposureInfo], Collection[int]] = _no_groups
     kept_rows: Callable[[Any, ExposureInfo], Array | None] = _all_rows
     parameter_references: tuple[ReferenceNeed, ...] = ()
     products: tuple[OptionalProduct, ...] = ()

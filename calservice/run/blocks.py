@@ -257,10 +257,11 @@ def _look_ahead(
     tally = bound.step.tally
     assert tally is not None
     parts: list[Any] = []
+    discarded = {group for b in before for group in b.step.discards(b.params, exposure.info)}
     size = len(windows) if tally.enough is None else exposure.threads
     for n in range(0, len(windows), size):
         parts += exposure.map(part, windows[n : n + size])
-        if tally.enough is not None and tally.enough(tally.combine(parts)):
+        if tally.enough is not None and tally.enough(tally.combine(parts), discarded):
             break
     return exposure.settled(bound, parts)
 

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from calservice.disk import DiskArray
+from calservice.disk import DiskArray, scratch_array
 from calservice.model.block import AXES, Block, Reach, Window
 from calservice.model.dqflags import PIXEL_FLAGS
 from calservice.model.passes import cut_windows
@@ -285,6 +285,37 @@ def test_what_does_not_fit_memory_is_made_again_or_kept_on_disk(kind: str, tmp_p
             assert isinstance(cut[name], DiskArray) == name.startswith("int_")
             assert np.asarray(cut[name]).tobytes() == expected.tobytes(), name
     assert list(tmp_path.iterdir()) == []
+
+
+def on_disk(array: Array, folder: Path) -> DiskArray:
+    """Return a copy of an array in a file."""
+    made = scratch_array(array.shape, array.dtype, folder)
+    made[...] = array
+    return made
+
+
+@pytest.mark.parametrize("last", [28, 20])
+def test_columns_of_arrays_on_disk_are_cut_in_bands_of_rows(last: int, tmp_path: Path) -> None:
+    """With ``last`` below their number some columns are left out, and stay zero."""
+    case = CASES["nircam"]
+    names = [name for name in chain(case) if name != "clean_flicker_noise"]  # which looks at whole images
+    run = bound(names, case, {"jump": {"find_showers": False, "expand_large_events": False}})
+    source = source_of(case, "dq_init", [])
+    whole = run_fused(run, source, case.info, outputs=RATE_ARRAYS)
+    nints, ngroups, nrows, _ = SHAPE
+    cuts = [
+        Window((0, nints), (0, ngroups), (y, min(y + 10, nrows)), (x, min(x + 8, last)))
+        for y in range(0, nrows, 10)
+        for x in range(0, last, 8)
+    ]
+    disk = {name: on_disk(np.asarray(array), tmp_path) for name, array in source.items()}
+    for threads in (1, 3):
+        how: dict[str, Any] = {"threads": threads, "cuts": cuts, "kept_bytes": 0, "scratch": tmp_path}
+        cut = run_fused(run, disk, case.info, outputs=RATE_ARRAYS, **how)
+        for name, expected in whole.items():
+            found = np.asarray(cut[name])
+            assert found[..., :last].tobytes() == expected[..., :last].tobytes(), name
+            assert not found[..., last:].any()
 
 
 @settings(deadline=None)

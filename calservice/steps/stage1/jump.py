@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -119,6 +119,11 @@ def _chunk(block: Block, references: References, params: JumpParams, info: Expos
 def _combine(parts: Sequence[Array]) -> Array:
     made: Array = np.logical_or.reduce(parts)
     return made
+
+
+def _enough(some: Array, discarded: Collection[int]) -> bool:
+    """Whether all groups that can have such pixels are known to have them."""
+    return bool(np.delete(some, list(discarded), axis=-1).all())
 
 
 def _finalize(some: Array) -> Mapping[str, Array]:
@@ -393,7 +398,7 @@ STEP = Step(
         finalize=_finalize,
         reads=lambda params, info: ("data", "groupdq") if _may_clip(params, info) else ("groupdq",),
         ahead=_ahead,
-        enough=lambda some: bool(some.all()),
+        enough=_enough,
     ),
     not_applicable=_not_applicable,
     supports=_supports,
