@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from calservice.model.block import OPTIONAL, Array
 from calservice.model.step import ExposureInfo, OptionalProduct
 from calservice.run.chain import BoundStep, with_parts
@@ -86,7 +88,10 @@ def optional_products(
         arrays = product.arrays(made, references, bound.params, info)
         if not arrays:
             continue
-        result = getattr(datamodels, product.model(info))(**arrays)
+        result = getattr(datamodels, product.model(info))(**arrays)  # takes arrays only
+        for name, value in arrays.items():
+            if not isinstance(value, np.ndarray):
+                setattr(result, name, value)
         if product.like == "exposure":
             result.meta.filename = model.meta.filename
             result.update(model)
