@@ -67,6 +67,8 @@ def program(tmp_path: Path) -> Path:
                 "TELESCOP": "JWST", "INSTRUME": "NIRCAM", "DETECTOR": detector.upper(), "EXP_TYPE": "NRC_IMAGE",
                 "DATE-OBS": "2023-05-05", "TIME-OBS": "10:00:00", "FILTER": "F200W", "PUPIL": "CLEAR",
                 "SUBARRAY": "SUB8", "READPATT": "RAPID", "DATAMODL": "Level1bModel", "NINTS": 1, "NGROUPS": 2,
+                "NFRAMES": 1, "GROUPGAP": 0, "TFRAME": 10.0, "TGROUP": 10.0, "FASTAXIS": 1, "SLOWAXIS": 2,
+                "SUBSTRT1": 1, "SUBSTRT2": 1, "SUBSIZE1": 8, "SUBSIZE2": 8,
             }
         )  # fmt: skip
         science = fits.ImageHDU(np.ones((1, 2, 8, 8), np.uint16), name="SCI")
