@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import mmap
 import operator
 import os
 import tempfile
@@ -22,8 +21,6 @@ __all__ = ["DiskArray", "cut_image", "image_on_disk", "looked_up", "scratch_arra
 
 _STORED = {(8, 0): "u1", (16, 0): ">i2", (16, 1 << 15): ">i2", (32, 1 << 31): ">i4", (-32, 0): ">f4"}
 """Types of stored numbers by BITPIX and BZERO; what is not among them is left to astropy."""
-_PASSED = 16 * 2**20
-"""Bytes after which an array is mapped anew."""
 _SHORT = 2
 """Bytes of the largest integers that all floating-point types hold."""
 
@@ -31,8 +28,8 @@ _SHORT = 2
 class DiskArray:
     """An array in a file.
 
-    Windows of all columns are read and written piece by piece. Others are read from a mapping of the file, which is
-    made anew after every few windows: mapped pages count as memory of the process.
+    Windows are read image by image, whole rows at a time, and not from a mapping of the file, whose pages would count
+    as memory of the process.
 
     Parameters
     ----------
@@ -49,9 +46,6 @@ class DiskArray:
     """
 
     _tables: Array | None = None
-    _mapped: Array | None = None
-    _passed: int = 0
-    """Bytes that went through the mapping."""
 
     def __init__(
         self,
@@ -139,27 +133,17 @@ class DiskArray:
             place = tuple(n - first for n, (first, _) in zip(numbers, ranges, strict=False))
             yield place, self._offset + elements * self._stored.itemsize
 
-    def _has_all_columns(self, ranges: Sequence[tuple[int, int]]) -> bool:
-        return ranges[-1] == (0, self._whole[-1])
-
     def _stored_window(self, window: Any) -> Array:
         """Return a copy of what is stored in a window."""
         ranges, left_out = self._ranges(window)
-        if self._has_all_columns(ranges):
-            made = np.empty([stop - start for start, stop in ranges], self._stored)
-            for place, offset in self._pieces(ranges):
-                _read(self._file.fileno(), made[place], offset)
-        else:
-            made = np.array(self._map()[tuple(slice(*one) for one in ranges)])
-            self._passed += made.nbytes
+        made = np.empty([stop - start for start, stop in ranges], self._stored)
+        wide = (*ranges[:-1], (0, self._whole[-1]))
+        rows = None if ranges == wide else np.empty((*made.shape[-2:-1], self._whole[-1]), self._stored)
+        for place, offset in self._pieces(wide):
+            _read(self._file.fileno(), made[place] if rows is None else rows, offset)
+            if rows is not None:
+                made[place] = rows[..., slice(*ranges[-1])]
         return made.squeeze(left_out)
-
-    def _map(self) -> Array:
-        if self._mapped is None or self._passed > _PASSED:
-            room = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
-            self._mapped = np.ndarray(self._whole, self._stored, room, self._offset)
-            self._passed = 0
-        return self._mapped
 
     def __getitem__(self, window: Any) -> Array:
         stored = self._stored_window(window)
@@ -182,7 +166,7 @@ class DiskArray:
 
     def __setitem__(self, window: Any, values: Array) -> None:
         ranges, _ = self._ranges(window)
-        if not self._has_all_columns(ranges):
+        if ranges[-1] != (0, self._whole[-1]):
             raise IndexError(f"an array on disk is written in windows of all columns, not {window}")
         shape = [stop - start for start, stop in ranges]
         stored = np.ascontiguousarray(np.broadcast_to(values, shape), self._stored)
