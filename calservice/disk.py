@@ -17,10 +17,11 @@ from numpy.typing import DTypeLike
 
 from calservice.model.block import Array
 
-__all__ = ["DiskArray", "cut_image", "image_on_disk", "looked_up", "scratch_array"]
+__all__ = ["DiskArray", "cut_image", "image_on_disk", "is_plain_fits", "looked_up", "scratch_array"]
 
 _STORED = {(8, 0): "u1", (16, 0): ">i2", (16, 1 << 15): ">i2", (32, 1 << 31): ">i4", (-32, 0): ">f4"}
 """Types of stored numbers by BITPIX and BZERO; what is not among them is left to astropy."""
+_MAGIC = b"SIMPLE"
 _SHORT = 2
 """Bytes of the largest integers that all floating-point types hold."""
 
@@ -211,6 +212,12 @@ def cut_image(array: Array, rows: slice, columns: slice) -> Array:
     return cast(Array, made)
 
 
+def is_plain_fits(path: str | Path) -> bool:
+    """Whether a file is FITS as it is, rather than compressed or something else."""
+    with open(path, "rb") as file:
+        return file.read(len(_MAGIC)) == _MAGIC
+
+
 def image_on_disk(path: Path, hdu: Any) -> DiskArray | None:
     """Return the array of an extension of an uncompressed FITS file, if it is stored as pixels are.
 
@@ -234,8 +241,10 @@ def image_on_disk(path: Path, hdu: Any) -> DiskArray | None:
     shape = [header[f"NAXIS{n}"] for n in range(header["NAXIS"], 0, -1)]
     if 0 in shape:
         return None
-    made = DiskArray(path, stored, shape, hdu.fileinfo()["datLoc"], unsigned=zero > 0)
-    return made if hdu.fileinfo()["datLoc"] + made.nbytes <= path.stat().st_size else None
+    begin: int = hdu.fileinfo()["datLoc"]
+    if begin + math.prod(shape) * np.dtype(stored).itemsize > path.stat().st_size:
+        return None
+    return DiskArray(path, stored, shape, begin, unsigned=zero > 0)
 
 
 def scratch_array(shape: Sequence[int], dtype: DTypeLike, folder: Path | None = None) -> DiskArray:
@@ -256,6 +265,6 @@ def scratch_array(shape: Sequence[int], dtype: DTypeLike, folder: Path | None = 
         Where the disk has no room for it.
     """
     file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - it lives as long as the array
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    size = math.prod(shape) * np.dtype(dtype).itemsize
     os.posix_fallocate(file.fileno(), 0, max(size, 1))  # so that no write to it can fail
     return DiskArray(file, dtype, shape)

@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 from astropy.io import fits
 
-from calservice.disk import image_on_disk, looked_up
+from calservice.disk import image_on_disk, is_plain_fits, looked_up
 from calservice.model.block import Array
 from calservice.model.dqflags import PIXEL_FLAGS
 from calservice.model.errors import ReferenceFileError
@@ -152,10 +152,9 @@ def load_reference(path: str | Path, need: ReferenceNeed) -> Reference:
 
 
 def _load_fits(path: str | Path, need: ReferenceNeed) -> Reference:
-    with open(path, "rb") as raw:
-        plain = raw.read(6) == b"SIMPLE"
+    place = Path(path) if is_plain_fits(path) else None
     with fits.open(path, memmap=False) as file:
-        return Reference(_arrays(file, need, Path(path) if plain else None), _metadata(file))
+        return Reference(_arrays(file, need, place), _metadata(file))
 
 
 def _load_asdf(path: str | Path, need: ReferenceNeed) -> Reference:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import groupby
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,7 +16,8 @@ from calservice.model.block import ACCOUNTS, AXES, Array, Axis, Reach, Window
 from calservice.model.errors import NoScienceData
 from calservice.model.passes import BLOCK_BYTES, IMAGES, KEPT_BYTES, cut_windows, passes, region_windows, takes_images
 from calservice.model.step import ExposureInfo
-from calservice.run.chain import DTYPES, BoundStep, Chain, HeldWindow, Recomputed, held_window, with_parts
+from calservice.run.bands import Band, bands
+from calservice.run.chain import DTYPES, BoundStep, Chain, Recomputed, with_parts
 
 __all__ = ["info_after", "run_fused"]
 
@@ -277,6 +276,7 @@ class _Runner:
         self.exposure = exposure
         self.chain = Chain(one.steps, dict(exposure.arrays), exposure.info, exposure.whole)
         self.lock = threading.Lock()
+        self.band: Band | None = None
         self.targets: dict[str, Array] = {}
         made = {name for bound in one.steps for name in bound.step.writes}
         needed = {name for bound in later for name in bound.step.reads}
@@ -300,9 +300,15 @@ class _Runner:
         for window in windows:
             self._check(window)
         parts: list[dict[int, Any]] = []
-        for band, alike in self._bands(windows):
-            with self._in_memory(band, sum(window.shape[-1] for window in alike) == exposure.whole.shape[-1]):
-                parts += exposure.map(self._block, alike)
+        chain = self.chain
+        for self.band, alike in bands(windows, exposure.whole):
+            if self.band is not None:
+                seen = chain.seen(self.band.window)
+                self.chain = replace(chain, source=self.band.source(chain.source, seen))
+            parts += exposure.map(self._block, alike)
+            if self.band is not None:
+                self.band.write()
+        self.chain = chain
         for n, bound in enumerate(self.steps):
             if parts and n in parts[0]:
                 exposure.settled(bound, [part[n] for part in parts])
@@ -313,33 +319,6 @@ class _Runner:
         if self.following is None:
             return None
         return exposure.settled(self.following, [part[len(self.steps)] for part in parts])
-
-    def _bands(self, windows: Sequence[Window]) -> Iterator[tuple[Window | None, list[Window]]]:
-        """Part windows into those of the same rows and integrations, where they cut columns.
-
-        Of arrays on disk, rows are read and written as a whole: pieces of them would be many, and small.
-        """
-        width = self.exposure.whole.column
-        if all(window.column == width for window in windows):
-            yield None, list(windows)
-            return
-        for _, alike in groupby(windows, key=lambda window: (window.integration, window.row)):
-            band = list(alike)
-            yield replace(band[0], column=width), band
-
-    @contextmanager
-    def _in_memory(self, band: Window | None, complete: bool) -> Iterator[None]:
-        """Hold in memory what blocks of a band, all of it or not, read and write of arrays on disk."""
-        self.band, self.complete = band, complete
-        self.held: dict[str, HeldWindow] = {}
-        source, chain = self.chain.source, self.chain
-        if band is not None:
-            seen = chain.seen(band)
-            self.chain = replace(chain, source={name: held_window(name, a, seen) for name, a in source.items()})
-        yield
-        for name, held in self.held.items():
-            cast(Any, self.targets[name])[held.window.slices(AXES[name])] = held.array
-        self.chain = chain
 
     def _check(self, window: Window) -> None:
         for axis in self.chain.reach.whole:
@@ -382,13 +361,7 @@ class _Runner:
         target: Any = self._target(name, like)
         if self.band is None or not isinstance(target, DiskArray):
             return target
-        with self.lock:
-            if name not in self.held:
-                slices = self.band.slices(AXES[name])
-                lengths = [part.stop - part.start for part in slices]
-                rows = np.zeros(lengths, target.dtype) if self.complete else target[slices]
-                self.held[name] = HeldWindow(name, rows, self.band)
-            return self.held[name]
+        return self.band.room(name, target)
 
     def _target(self, name: str, like: Array) -> Array:
         """Return where an array goes: in place of what an earlier pass left, where no other block looks at that."""

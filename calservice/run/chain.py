@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -179,7 +180,7 @@ class Chain:
     def _shrunk(self, block: Block, window: Window, n: int) -> Block:
         """Return a block without what only steps before number ``n`` see, where that is worth copying the rest."""
         inner = window.grown(self._halos[n], block.window)
-        if _WORTH * np.prod(inner.shape, dtype=float) > np.prod(block.window.shape, dtype=float):
+        if _WORTH * math.prod(inner.shape) > math.prod(block.window.shape):
             return block
         cut = block.cut(replace(inner, **{axis: getattr(block.window, axis) for axis in self.reach.whole}))
         return Block({name: np.ascontiguousarray(array) for name, array in cut.arrays.items()}, cut.window)
@@ -212,42 +213,6 @@ class Chain:
         if isinstance(source, DiskArray):
             return source.read(window.slices(AXES[name]), DTYPES[name])
         return np.array(source[window.slices(AXES[name])], dtype=DTYPES[name], order="C")
-
-
-class HeldWindow:
-    """A window of an array of an exposure, held in memory; it is indexed as the array.
-
-    Parameters
-    ----------
-    name : str
-        Name of the array.
-    array : ndarray
-        The window of it.
-    window : Window
-        Where that lies.
-    """
-
-    def __init__(self, name: str, array: Array, window: Window) -> None:
-        self.array = array
-        self.window = window
-        self._origin = [part.start for part in window.slices(AXES[name])]
-
-    def _inside(self, slices: tuple[slice, ...]) -> tuple[slice, ...]:
-        pairs = zip(slices, self._origin, strict=True)
-        return tuple(slice(part.start - origin, part.stop - origin) for part, origin in pairs)
-
-    def __getitem__(self, slices: tuple[slice, ...]) -> Array:
-        return self.array[self._inside(slices)]
-
-    def __setitem__(self, slices: tuple[slice, ...], values: Array) -> None:
-        self.array[self._inside(slices)] = values
-
-
-def held_window(name: str, array: Array, window: Window) -> Array:
-    """Return an array on disk with a window of it held in memory; others as they are."""
-    if not isinstance(cast(Any, array), DiskArray):
-        return array
-    return cast(Array, HeldWindow(name, array[window.slices(AXES[name])], window))
 
 
 class Recomputed:

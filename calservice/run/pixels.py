@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from calservice.disk import image_on_disk
+from calservice.disk import image_on_disk, is_plain_fits
 from calservice.model.block import AXES, Array
 from calservice.run.chain import DTYPES
 
@@ -40,9 +40,7 @@ def open_lazily(path: Path, kind: Any) -> tuple[Any, dict[str, Array]]:
     """
     from astropy.io import fits
 
-    with open(path, "rb") as file:
-        plain = file.read(6) == b"SIMPLE"
-    if not plain:
+    if not is_plain_fits(path):
         return kind(str(path)), {}
     pixels: dict[str, Array] = {}
     with fits.open(path, memmap=False) as hdus:

@@ -17,7 +17,6 @@ _BLOCK, _KEPT = 16 * 2**20, 256 * 2**20
 
 def ready() -> None:
     """Bring what stages need into memory: the schemas of datamodels, extensions of ASDF, and compiled kernels."""
-    keep_blocks()
     _open_and_save()
     load_kernels()
 

@@ -215,18 +215,24 @@ PLANNED: dict[str, tuple[str, Spoil, tuple[str, ...]]] = {
 }
 
 
+def refused(programs: Bench, made: Prepared, folder: Path, begin: str, words: tuple[str, ...]) -> Any:
+    """Run both programs, which fail; ours says so in one line that begins as given and has all of some words."""
+    ours, theirs = programs.both(made, folder)
+    assert theirs.status != 0, "the official pipeline calibrates it"
+    assert ours.status == 1, ours.said
+    (line,) = (line for line in ours.said.splitlines() if line.startswith(begin))
+    assert not [word for word in words if word not in line], line
+    assert "Traceback" not in ours.said
+    return ours
+
+
 @pytest.mark.parametrize(("name", "spoil", "words"), PLANNED.values(), ids=PLANNED.keys())
 def test_faults_that_planning_sees(
     programs: Bench, tmp_path: Path, name: str, spoil: Spoil, words: tuple[str, ...]
 ) -> None:
     made = prepared(tmp_path / "made", name)
     spoil(made)
-    ours, theirs = programs.both(made, tmp_path)
-    assert theirs.status != 0, "the official pipeline calibrates it"
-    assert ours.status == 1, ours.said
-    (line,) = (line for line in ours.said.splitlines() if line.startswith(f"error: {made.exposure}: "))
-    assert not [word for word in words if word not in line], line
-    assert "Traceback" not in ours.said
+    ours = refused(programs, made, tmp_path, f"error: {made.exposure}: ", words)
     assert not list(ours.folder.iterdir())
 
 
@@ -277,12 +283,7 @@ def test_faults_that_pixels_show(
 ) -> None:
     made = prepared(tmp_path / "made", name)
     spoil(made)
-    ours, theirs = programs.both(made, tmp_path)
-    assert theirs.status != 0, "the official pipeline calibrates it"
-    assert ours.status == 1, ours.said
-    (line,) = (line for line in ours.said.splitlines() if line.startswith("FAILED "))
-    assert not [word for word in words if word not in line], line
-    assert "Traceback" not in ours.said
+    ours = refused(programs, made, tmp_path, "FAILED ", words)
     assert [path.suffix for path in ours.folder.iterdir()] == [".log"]
 
 
