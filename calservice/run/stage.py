@@ -263,7 +263,7 @@ def _records(
             sha256=found,
             key=item.key,
         )
-        for item, path, found in zip(stage.inputs, brought, sums, strict=False)
+        for item, path, found in zip(stage.inputs, brought, sums[: len(brought)], strict=True)
     )
     made = zip(files.items(), sums[len(brought) :], strict=True)
     return inputs, tuple(Product(name=n, size=p.stat().st_size, sha256=found) for (n, p), found in sorted(made))
