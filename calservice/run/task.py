@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from calservice.model.errors import EngineError, TransientError
 from calservice.model.outcome import Job, Outcome
@@ -18,7 +19,7 @@ from calservice.run import isolate
 from calservice.run.logs import Tail
 from calservice.run.stage import Failure, run_stage
 
-__all__ = ["run_task", "task_key"]
+__all__ = ["run_task", "scratch", "task_key"]
 
 _PREFIX = "calservice-task-"
 _LOCK = "lock"
@@ -59,7 +60,7 @@ def run_task(
     bad = {o.stage: o for outcomes in upstream for o in outcomes if not o.good}
     made: dict[str, str] = {}
     outcomes: list[Outcome] = []
-    with _scratch(job.scratch) as folder:
+    with scratch(job.scratch) as folder:
         tail = None if tell is None else Tail(folder, tell)
         asked = stopped if tail is None else _followed(stopped, tail)
         for number, stage in enumerate(task.stages):
@@ -119,22 +120,42 @@ def task_key(task: Task, job: Job) -> str:
 
 
 @contextmanager
-def _scratch(parent: str | None) -> Iterator[Path]:
+def scratch(parent: str | None) -> Iterator[Path]:
     """Make a private folder and remove it again, and with it what tasks left behind whose worker was killed.
 
     A lock held on a file in it, which the kernel drops with its holder, tells whose worker lives.
+
+    Parameters
+    ----------
+    parent : str, optional
+        Where; the system's temporary folder by default.
+
+    Yields
+    ------
+    Path
+        The folder.
     """
     place = Path(parent or tempfile.gettempdir())
     _sweep(place)
-    folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{platform.node()}-", dir=place))
+    folder, lock = _locked_folder(place)
     try:
-        with open(folder / _LOCK, "wb") as lock:
-            with suppress(OSError):  # where there are no locks, nothing is swept
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            yield folder
+        yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        lock.close()
         _sweep(place)
+
+
+def _locked_folder(place: Path) -> tuple[Path, IO[bytes]]:
+    """Make a folder with a lock; another one should a task that sweeps have taken it before it was locked."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{platform.node()}-", dir=place))
+        lock = open(folder / _LOCK, "wb")  # noqa: SIM115 - held as long as the folder
+        with suppress(OSError):  # where there are no locks, nothing is swept
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        if (folder / _LOCK).exists():
+            return folder, lock
+        lock.close()
 
 
 def _sweep(place: Path) -> None:

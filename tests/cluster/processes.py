@@ -59,6 +59,19 @@ def stage_children(pid: int) -> list[psutil.Process]:
     return found
 
 
+def held_children(pid: int) -> list[psutil.Process]:
+    """Suspend what runs stages below a process, so that it cannot end by itself; return what is suspended."""
+    held = []
+    for process in stage_children(pid):
+        try:
+            process.suspend()
+            if process.status() == psutil.STATUS_STOPPED:
+                held.append(process)
+        except psutil.NoSuchProcess:
+            continue
+    return held
+
+
 def gone(processes: list[psutil.Process], seconds: float = 20.0) -> bool:
     """Wait for processes to end; whether all did."""
     _, alive = psutil.wait_procs(processes, timeout=seconds)
@@ -67,8 +80,12 @@ def gone(processes: list[psutil.Process], seconds: float = 20.0) -> bool:
 
 def leftovers(*folders: Path) -> list[Path]:
     """Return temporary files and scratch folders of calservice that were left in folders."""
-    found = [p for folder in folders for p in folder.rglob("*.part-*")]
-    return found + [p for folder in folders for p in folder.rglob("calservice-*") if p.is_dir()]
+    found = []
+    for folder in folders:
+        for parent, below, files in os.walk(folder):  # what vanishes meanwhile is passed over
+            found += [Path(parent, name) for name in below if name.startswith("calservice-")]
+            found += [Path(parent, name) for name in (*below, *files) if ".part-" in name]
+    return found
 
 
 @dataclass
@@ -108,12 +125,12 @@ class Cluster:
         owners = {p.ppid() for p in below if is_warm(p)} - {p.pid for p in below if is_warm(p)}
         return owners.pop() if owners else first.pid
 
-    def stage(self, seconds: float = 60.0) -> tuple[str, psutil.Process]:
-        """Wait until a worker runs a stage; return its name and the stage's process."""
-        return until(self._stage, "a stage to run", seconds)
+    def held(self, seconds: float = 60.0) -> tuple[str, psutil.Process]:
+        """Wait until a worker runs a stage, and suspend that; return worker and process."""
+        return until(self._held, "a stage to hold", seconds)
 
-    def _stage(self) -> tuple[str, psutil.Process] | None:
-        return next(((n, c) for n, w in self.workers.items() for c in stage_children(w.pid)), None)
+    def _held(self) -> tuple[str, psutil.Process] | None:
+        return next(((n, c) for n, w in self.workers.items() for c in held_children(w.pid)), None)
 
     def log(self, name: str) -> str:
         return (self.folder / f"{name}.log").read_text()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from processes import Client, Cluster, family, finish, gone, is_warm, leftovers, stage_children, until
+from processes import Client, Cluster, family, finish, gone, held_children, is_warm, leftovers, until
 from products import assert_same_folders, differences
 
 Make = Callable[[], Cluster]
@@ -27,8 +27,7 @@ def test_a_worker_killed_in_mid_stage_changes_nothing(
 ) -> None:
     lost.start("one", "two")
     job = client.start("submit", association, "--scheduler", lost.address, "--output", tmp_path)
-    name, child = lost.stage()
-    child.suspend()  # so that it cannot end before its worker does
+    name, child = lost.held()
     below = family(lost.workers[name].pid)
     assert child in below
 
@@ -47,8 +46,7 @@ def test_a_worker_killed_below_a_nanny_comes_back(
 ) -> None:
     lost.start("only", nanny=True)
     job = client.start("submit", exposure, "--scheduler", lost.address, "--output", tmp_path, "--level", "1")
-    _, child = lost.stage()
-    child.suspend()
+    lost.held()
     worker = lost.worker_pid("only")
     assert worker != lost.workers["only"].pid
     below = family(worker)
@@ -70,7 +68,7 @@ def test_a_stage_killed_for_its_memory_fails_alone(
     cluster: Cluster, client: Client, association: Path, scratch: Path, tmp_path: Path
 ) -> None:
     job = client.start("submit", association, "--scheduler", cluster.address, "--output", tmp_path, "--level", "2")
-    _, child = cluster.stage()
+    _, child = cluster.held()
 
     child.kill()
 
@@ -93,7 +91,7 @@ def test_a_lost_scheduler_ends_the_job_and_the_next_one_goes_on(
     lost.start("only")
     words = ("submit", exposure, "--output", tmp_path, "--level", "1")
     job = client.start(*words, "--scheduler", lost.address)
-    lost.stage()
+    lost.held()
     below = family(lost.workers["only"].pid)
     assert lost.scheduler is not None
 
@@ -118,7 +116,7 @@ def test_ctrl_c_stops_what_runs_on_the_cluster(
 ) -> None:
     words = ("submit", exposure, "--output", tmp_path, "--level", "1", "--scheduler", cluster.address)
     job = client.start(*words)
-    _, child = cluster.stage()
+    _, child = cluster.held()
 
     job.send_signal(signal.SIGINT)
 
@@ -134,7 +132,7 @@ def test_ctrl_c_stops_what_runs_on_the_cluster(
 
 def test_ctrl_c_stops_what_runs_here(client: Client, association: Path, scratch: Path, tmp_path: Path) -> None:
     job = client.start("submit", association, "--output", tmp_path, "--workers", "1")
-    until(lambda: stage_children(job.pid), "a stage to run")
+    until(lambda: held_children(job.pid), "a stage to hold")
     below = family(job.pid)
     assert any(map(is_warm, below))
 

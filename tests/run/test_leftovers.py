@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import platform
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 
 from calservice.model.outcome import Job
 from calservice.model.plan import Task
 from calservice.products.store import Store
-from calservice.run.task import run_task
+from calservice.run.task import run_task, scratch
 
 
 def scratch_folder(parent: Path, name: str) -> Path:
@@ -49,3 +51,17 @@ def test_a_store_sweeps_the_files_of_dead_writers_only(tmp_path: Path) -> None:
         assert {p.name for p in tmp_path.iterdir()} == {alive.name, "x_cal.fits"}
     store.sweep()
     assert {p.name for p in tmp_path.iterdir()} == {"x_cal.fits"}
+
+
+def test_tasks_that_begin_together_spare_each_other(tmp_path: Path) -> None:
+    def begin(_: int) -> list[bool]:
+        found = []
+        for _ in range(100):
+            with scratch(str(tmp_path)) as folder:
+                (folder / "0").mkdir()
+                found.append(folder.exists())
+        return found
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(chain.from_iterable(pool.map(begin, range(4))))
+    assert not list(tmp_path.iterdir())

@@ -19,7 +19,7 @@ from calservice.model.errors import InputError, ParameterError, Problems, Schedu
 from calservice.model.outcome import Outcome
 from calservice.service.background import JobRun
 from calservice.simulate import Simulation
-from tests.cluster.processes import gone, leftovers, stage_children, until
+from tests.cluster.processes import gone, held_children, leftovers, until
 
 
 def ids(exposures: list[Path]) -> list[str]:
@@ -86,8 +86,7 @@ def test_cancelling_kills_what_runs(exposures: list[Path], native_only: dict[str
     scratch.mkdir()
     client = Client(output="products", workers=1, scratch=scratch)
     job = client.submit(*exposures, **native_only)
-    [child] = until(lambda: stage_children(os.getpid()), "a stage to run")
-    child.suspend()  # so that it cannot end by itself
+    [child] = until(lambda: held_children(os.getpid()), "a stage to hold")
     with pytest.raises(InputError, match=r"no log in .*: it is (running|waiting)"):
         job.log(ids(exposures)[0])
     assert not job.wait(0.01)

@@ -54,9 +54,9 @@ def test_cancelling_on_a_cluster(
 ) -> None:
     with Client(cluster.address, output=tmp_path / "products") as client:
         job = client.submit(exposures[0], **native_only)
+        _, child = cluster.held()
         same = client.submit(exposures[0], **native_only)
-        _, child = cluster.stage()
-        child.suspend()  # so that it cannot end by itself
+        until(lambda: "running" in same.status.values(), "the other job to wait for the stage")
 
         job.cancel()
 
@@ -67,8 +67,7 @@ def test_cancelling_on_a_cluster(
         assert list(same.status.values()) == ["COMPLETE"]
 
         job = client.submit(exposures[1], **native_only)
-        _, child = cluster.stage()
-        child.suspend()
+        _, child = cluster.held()
         job.cancel()
         assert gone([child], 10)
         until(lambda: not leftovers(tmp_path, scratch), "the worker to clean up")
@@ -84,7 +83,7 @@ def test_a_scheduler_that_goes_away(
     try:
         client = Client(cluster.address, output=tmp_path / "products")
         job = client.submit(exposures[0], **native_only)
-        cluster.stage()
+        cluster.held()
         assert cluster.scheduler is not None
 
         cluster.scheduler.kill()
