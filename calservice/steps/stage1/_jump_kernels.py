@@ -20,7 +20,7 @@ from calservice.steps.stage1._jump_pixel import (
     median,
     typical,
 )
-from calservice.steps.stage1._jump_tiles import TILE, UNUSABLE, load_tile, screen
+from calservice.steps.stage1._jump_tiles import TILE, UNUSABLE, load_tile, screen, screen_clipping
 
 __all__ = [
     "AT_ONCE",
@@ -67,11 +67,16 @@ def without_lost_jumps(flags: Array) -> Array:
 
 
 @compiled
-def _clip(differences: Array, nints: int, together: bool, limit: float, scratch: Array, jumps: Array) -> int:
-    """Find jumps by sigma clipping: over all differences, or over the integrations at each group."""
-    found, total = 0, differences.size
-    apart = 1 if together else total // nints
+def _clip(differences: Array, suspect: Array, limit: float, scratch: Array, jumps: Array) -> int:
+    """Find jumps by sigma clipping: over all differences, or over the integrations at each group.
+
+    ``suspect`` tells in which of these sets there may be one.
+    """
+    found, apart = 0, suspect.size
+    jumps[:] = 0
     for first in range(apart):
+        if not suspect[first]:
+            continue
         values = differences[first::apart]
         count = 0
         for value in values:
@@ -214,7 +219,9 @@ def find_jumps(
     tile, before = np.empty((differences, most), np.float32), np.empty((2, most), np.float32)
     state, counts = np.empty((4, most), np.float32), np.empty((4, most), np.int32)
     noise2, variance = np.empty(most, np.float32), np.empty(most, np.float32)
-    found, suspect = np.empty(most, np.uint8), np.ones(most, np.uint8)
+    apart = ngroups - 1 if method == CLIP_INTEGRATIONS else 1
+    found, suspect = np.empty(most, np.uint8), np.empty(most, np.uint8)
+    sets, sums = np.empty((apart, most), np.uint8), np.empty((2, most))
     work, jumps = np.empty((3, differences)), np.zeros(differences, np.uint8)
     places = np.empty(differences, np.int64)
     events, happened = np.empty((1024, 3), np.int64), 0
@@ -229,6 +236,8 @@ def find_jumps(
                 variance[c] = noise2[c] / np.float32(nframes)
             if method <= AT_ONCE:
                 screen(tile, width, method == ONE_BY_ONE, variance, limits, state, counts, suspect)
+            else:
+                screen_clipping(tile, width, apart, limits[0], state, counts, sums, sets, suspect)
             for c in range(width):
                 if not (suspect[c] or found[c] & JUMP_DET):
                     continue
@@ -241,7 +250,7 @@ def find_jumps(
                     middle, sigma = typical(work[0], noise2[c], nframes, work[2])
                     number = find_at_once(work[0], middle, sigma, limits[0], jumps)
                 else:
-                    number = _clip(work[0], nints, method == CLIP_ALL, limits[0], work[2], jumps)
+                    number = _clip(work[0], sets[:, c], limits[0], work[2], jumps)
                 if number:
                     _flag(out, y, x, jumps)
                 if found[c] & JUMP_DET:
@@ -334,12 +343,13 @@ def kept_groups(data: Array, flags: Array, gain: Array, together: bool, limit: f
     """
     nints, ngroups, nrows, ncols = data.shape
     work, jumps = np.empty((2, nints * (ngroups - 1))), np.empty(nints * (ngroups - 1), np.uint8)
+    every = np.ones(1 if together else ngroups - 1, np.uint8)
     for y in range(nrows):
         for x in range(ncols):
             if kept.all():
                 return
             _load_pixel(data, flags, gain, y, x, work[0])
-            _clip(work[0], nints, together, limit, work[1], jumps)
+            _clip(work[0], every, limit, work[1], jumps)
             for i in range(nints):
                 for g in range(ngroups):
                     lost = (flags[i, g, y, x] & (JUMP_DET | DO_NOT_USE)) != 0

@@ -13,7 +13,7 @@ from calservice.model.block import Array
 from calservice.model.dqflags import DO_NOT_USE, SATURATED
 from calservice.steps.compiled import compiled
 
-__all__ = ["TILE", "UNUSABLE", "enclose", "load_tile", "screen"]
+__all__ = ["TILE", "UNUSABLE", "enclose", "load_tile", "screen", "screen_clipping"]
 
 TILE = 256
 UNUSABLE = DO_NOT_USE | SATURATED
@@ -21,6 +21,8 @@ _NAN = np.float32(np.nan)
 _INFINITE = np.float32(np.inf)
 _SAFE = 0.9999
 """Leaves room for float32 rounding: what is closer to a limit than this is looked at exactly."""
+_CANCELLED = 1e-9
+"""Variances smaller than this part of the mean square are not known well enough from sums."""
 
 
 @compiled
@@ -165,3 +167,91 @@ def screen(
         enclosed = kept > 0 and counts[0, c] <= (kept - 1) // 2 and count[c] - counts[1, c] >= kept // 2 + 1
         if enclosed and _harmless(state[0, c], state[1, c], state[2, c], state[3, c], variance[c], limits[0]):
             suspect[c] = 0
+
+
+@compiled
+def _moments(tile: Array, width: int, first: int, apart: int, state: Array, count: Array, sums: Array) -> None:
+    """Fill smallest and largest value of each pixel and the sums of its values and of their squares; count them."""
+    least, most, number = state[0, :width], state[1, :width], count[:width]
+    total, square = sums[0, :width], sums[1, :width]
+    least[:], most[:], number[:], total[:], square[:] = _INFINITE, -_INFINITE, 0, 0.0, 0.0
+    for n in range(first, tile.shape[0], apart):
+        row = tile[n, :width]
+        for c in range(width):
+            known = not np.isnan(row[c])
+            low, high = least[c], most[c]
+            number[c] += np.int32(known)
+            least[c] = row[c] if row[c] < low else low
+            most[c] = row[c] if row[c] > high else high
+        for c in range(width):
+            value = np.float64(np.float32(0) if np.isnan(row[c]) else row[c])
+            total[c] += value
+            square[c] += value * value
+
+
+@compiled
+def _halves(tile: Array, width: int, first: int, apart: int, state: Array, outside: Array) -> None:
+    """Count the values below and above the bounds of rows 2 and 3."""
+    low, high, below, above = state[2, :width], state[3, :width], outside[0, :width], outside[1, :width]
+    below[:], above[:] = 0, 0
+    for n in range(first, tile.shape[0], apart):
+        row = tile[n, :width]
+        for c in range(width):
+            below[c] += np.int32(row[c] < low[c])
+        for c in range(width):
+            above[c] += np.int32(row[c] > high[c])
+
+
+@compiled
+def screen_clipping(
+    tile: Array, width: int, apart: int, limit: float, state: Array, counts: Array, sums: Array, sets: Array, suspect: Array
+) -> None:
+    """Tell which pixels of a tile may lose a value to sigma clipping: all but those that surely lose none.
+
+    Nothing is clipped where no value is further from the median than the limit. The median is nearer to the mean than
+    one standard deviation; closer bounds are confirmed by counting.
+
+    Parameters
+    ----------
+    tile : ndarray of float32
+        Differences in electrons, NaN where there is none.
+    width : int
+        Pixels in the tile.
+    apart : int
+        Differences that are so far from each other are clipped together.
+    limit : float
+        In standard deviations.
+    state, counts : ndarray of float32 and of int32
+        Four rows each for a tile; overwritten.
+    sums : ndarray of float64
+        Two rows for a tile; overwritten.
+    sets : ndarray of uint8
+        The answer for each of the ``apart`` sets of differences, (set, pixel).
+    suspect : ndarray of uint8
+        Whether any of a pixel's sets is.
+    """
+    count, deviation = counts[3], sums[1]
+    suspect[:width] = 0
+    for first in range(apart):
+        sets[first, :width] = 0
+        _moments(tile, width, first, apart, state, count, sums)
+        some = False
+        for c in range(width):
+            number = np.float64(max(count[c], 1))
+            mean, square = sums[0, c] / number, sums[1, c] / number
+            variance = square - mean * mean
+            deviation[c] = _SAFE * np.sqrt(variance) if variance > _CANCELLED * square else np.nan
+            reach = min(1.0, 3.0 / np.sqrt(number)) * deviation[c]
+            state[2, c], state[3, c] = mean - reach, mean + reach
+            near = max(state[1, c] - mean, mean - state[0, c]) <= (limit - 1.0) * deviation[c]
+            some |= not near and count[c] > 0
+        if not some:
+            continue
+        _halves(tile, width, first, apart, state, counts)
+        for c in range(width):
+            half = (count[c] - 1) // 2
+            enclosed = counts[0, c] <= half and counts[1, c] <= half
+            farthest = max(state[1, c] - state[2, c], state[3, c] - state[0, c])
+            sure = count[c] == 0 or (enclosed and farthest <= limit * deviation[c])
+            sets[first, c] = not sure
+            suspect[c] |= not sure

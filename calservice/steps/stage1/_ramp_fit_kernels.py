@@ -39,9 +39,10 @@ from calservice.steps.stage1._ramp_fit_tiles import (
     add_medians,
     load_flags,
     load_ramps,
+    median_network,
 )
 
-__all__ = ["TABLED", "fit_ramps", "load_pixels", "weight_table"]
+__all__ = ["TABLED", "fit_ramps", "load_pixels", "median_network", "weight_table"]
 
 # Rows of the state of a tile's images.
 _DQ, _UNUSABLE, _SATURATED, _PARTLY, _LOST = range(5)
@@ -230,6 +231,7 @@ def fit_ramps(
     suppress: bool,
     times: Array,
     table: Array,
+    network: Array,
     images: tuple[Array, ...],
     integrations: tuple[Array, ...],
 ) -> None:
@@ -251,6 +253,8 @@ def fit_ramps(
         Of a group, of a lone first group and of a frame, in seconds.
     table : ndarray
         Made by `weight_table`.
+    network : ndarray
+        Made by `median_network` for the differences of the groups that are fitted.
     images, integrations : tuple of ndarray
         Written: slope, flags, error, Poisson variance and read variance; (integration, row, column),
         with one plane for the images.
@@ -258,7 +262,7 @@ def fit_ramps(
     nints, nrows, ncols = data.shape[0], data.shape[2], data.shape[3]
     first, used = groups[0], groups[1] - groups[0]
     ramps, flags = np.empty((used, TILE)), np.empty((used, TILE), np.uint8)
-    steps, valid = np.empty((max(used - 1, 0), TILE)), np.empty(TILE, np.int32)
+    steps, valid = np.empty((max(used - 1, 0), TILE), np.float32), np.empty(TILE, np.int32)
     counts, state = np.empty((5, TILE), np.int32), np.empty((5, TILE), np.int64)
     rates, totals, pixels = np.empty(TILE), np.empty((5, TILE)), np.empty((3, TILE))
     starts, stops = np.empty(used + 1, np.int64), np.empty(used + 1, np.int64)
@@ -275,7 +279,7 @@ def fit_ramps(
                     load_flags(groupdq, i, y, x0, width, groups, suppress, flags, counts)
                     load_ramps(data, i, y, x0, width, first, zeroframe, suppress, ramps, flags, counts)
                 if turn < nints:
-                    add_medians(ramps, flags, counts, width, times, steps, valid, rates)
+                    add_medians(ramps, flags, counts, width, times, network, steps, valid, rates)
                     continue
                 load_pixels(pixeldq, gain, noise, dark, y, x0, width, rates, nints, pixels, dqs)
                 _fit_tile(

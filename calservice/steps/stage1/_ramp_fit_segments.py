@@ -199,7 +199,8 @@ def fit_clean(
     ``pixels`` are gain, read noise and Poisson rate by pixel; ``power`` is room for a number a pixel;
     ``sums`` get the sums of `fit_segments` for each pixel.
     """
-    n = ramps.shape[0]
+    n, place = ramps.shape[0], ramps.shape[0] * (ramps.shape[0] - 1) // 2
+    present = 0
     for c in range(width):
         signal = (ramps[n - 1, c] - ramps[0, c]) * pixels[0, c]
         variance = pixels[1, c] * pixels[1, c] + signal
@@ -208,23 +209,30 @@ def fit_clean(
         power[c] = 0
         for p in range(5):
             power[c] += not ratio < _STEPS[p]
-        sums[3, c] = 0.0
-    for k in range(n):
-        place = n * (n - 1) // 2 + k
+    for c in range(width):
+        present |= 1 << power[c]
+    total, slope = sums[0, :width], sums[3, :width]
+    for p in range(POWERS):  # neighbours have few different ones
+        if not present >> p & 1:
+            continue
+        total[:] = 0.0
+        for k in range(n):
+            row, factor = ramps[k, :width], table[p, place + k]
+            for c in range(width):
+                total[c] += factor * (0.0 if np.isnan(row[c]) else row[c])
         for c in range(width):
-            value = ramps[k, c]
-            sums[3, c] += table[power[c], place] * (0.0 if np.isnan(value) else value)
+            slope[c] = total[c] if power[c] == p else slope[c]
     for c in range(width):
         gain, noise = pixels[0, c], pixels[1, c]
         ratio = noise / time
         read = 12.0 * ratio * ratio / ((1.0 * n * n * n - n) * gain * gain)
         read = read if gain > 0.0 else 0.0
         poisson = pixels[2, c] / (time * gain * (n - 1.0))
-        slope = sums[3, c] / time if noise - noise == 0.0 and noise != 0.0 else np.nan
+        rate = slope[c] / time if noise - noise == 0.0 and noise != 0.0 else np.nan
         sums[0, c] = 1.0 / read
         sums[1, c] = 1.0 / poisson if poisson > 0.0 else 0.0
         sums[2, c] = 1.0 / (poisson + read)
-        sums[3, c] = slope / read
+        slope[c] = rate / read
 
 
 @compiled

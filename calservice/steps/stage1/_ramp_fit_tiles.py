@@ -6,6 +6,8 @@ medians are found for all of them at once in vector registers.
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from calservice.model.block import Array
@@ -13,9 +15,21 @@ from calservice.model.dqflags import DO_NOT_USE, JUMP_DET, SATURATED
 from calservice.steps.compiled import compiled
 from calservice.steps.stage1._ramp_fit_segments import INVALID, LASTING
 
-__all__ = ["FOUND", "FULL", "GOOD", "LONE", "SPENT", "TILE", "add_medians", "load_flags", "load_ramps", "sort_columns"]
+__all__ = [
+    "FOUND",
+    "FULL",
+    "GOOD",
+    "LONE",
+    "SPENT",
+    "TILE",
+    "add_medians",
+    "load_flags",
+    "load_ramps",
+    "median_network",
+    "sort_columns",
+]
 
-TILE = 64
+TILE = 128
 
 # Rows of the counts of a tile.
 GOOD, FULL, SPENT, FOUND, LONE = range(5)
@@ -39,30 +53,32 @@ def load_flags(
     counts as one without any. After discarded groups, a jump in the first group is none.
     """
     first, used = groups[0], flags.shape[0]
-    for c in range(width):
-        counts[GOOD, c] = 0
-    for g in range(groupdq.shape[1]):
-        outside = np.uint8(DO_NOT_USE if g < groups[2] or g >= groups[3] else 0)
+    good, full, spent, found = counts[GOOD, :width], counts[FULL, :width], counts[SPENT, :width], counts[FOUND, :width]
+    good[:] = 0
+    for g in range(groupdq.shape[1] if suppress else 0):
+        given = groupdq[i, g, y, x0 : x0 + width]
+        outside = np.uint8(0 if groups[2] <= g < groups[3] else DO_NOT_USE)
         for c in range(width):
-            counts[GOOD, c] += ((groupdq[i, g, y, x0 + c] | outside) & LASTING) == 0
-        if first <= g < first + used:
-            for c in range(width):
-                flags[g - first, c] = groupdq[i, g, y, x0 + c] | outside
-    for c in range(width):
-        if suppress and counts[GOOD, c] == 1:
-            for g in range(used):
-                flags[g, c] |= DO_NOT_USE
-        if first > 0:
-            flags[0, c] &= ~JUMP_DET & 0xFF
-        for k in range(4):
-            counts[k, c] = 0
+            good[c] += ((given[c] | outside) & LASTING) == 0
     for g in range(used):
+        given, row = groupdq[i, first + g, y, x0 : x0 + width], flags[g, :width]
+        outside = np.uint8(0 if groups[2] <= first + g < groups[3] else DO_NOT_USE)
         for c in range(width):
-            flag = np.int32(flags[g, c])
-            counts[GOOD, c] += flag == 0
-            counts[FULL, c] += (flag & SATURATED) != 0
-            counts[SPENT, c] += (flag & INVALID) != 0
-            counts[FOUND, c] |= flag
+            row[c] = given[c] | outside | (DO_NOT_USE if good[c] == 1 else 0)
+    if first > 0:
+        for c in range(width):
+            flags[0, c] &= ~JUMP_DET & 0xFF
+    counts[:4] = 0
+    for g in range(used):
+        row = flags[g, :width]
+        for c in range(width):
+            good[c] += row[c] == 0
+        for c in range(width):
+            full[c] += (row[c] & SATURATED) != 0
+        for c in range(width):
+            spent[c] += (row[c] & INVALID) != 0
+        for c in range(width):
+            found[c] |= row[c]
 
 
 @compiled
@@ -86,9 +102,9 @@ def load_ramps(
     """
     used = ramps.shape[0]
     for g in range(used):
+        given, bits, row = data[i, first + g, y, x0 : x0 + width], flags[g, :width], ramps[g, :width]
         for c in range(width):
-            saturated = (flags[g, c] & SATURATED) != 0
-            ramps[g, c] = np.nan if saturated else np.float64(data[i, first + g, y, x0 + c])
+            row[c] = np.nan if bits[c] & SATURATED else np.float64(given[c])
     for c in range(width):
         counts[LONE, c] = 0
         if suppress:
@@ -105,17 +121,25 @@ def load_ramps(
 
 @compiled
 def _steps(ramps: Array, flags: Array, width: int, steps: Array, valid: Array) -> None:
-    """Fill the differences of consecutive groups, infinite where unusable, and count the others."""
-    for c in range(width):
-        valid[c] = 0
+    """Fill the differences of consecutive groups and count those that are usable.
+
+    The others become infinite and minus infinite by turns, which leaves the median in the middle.
+    """
+    known, filler = valid[:width], np.full(width, np.inf, np.float32)
+    known[:] = 0
     for g in range(ramps.shape[0] - 1):
+        earlier, later, step = ramps[g, :width], ramps[g + 1, :width], steps[g, :width]
+        before, now = flags[g, :width], flags[g + 1, :width]
         for c in range(width):
-            either = np.int32(flags[g, c] | flags[g + 1, c])
-            jump = np.int32(flags[g + 1, c]) & JUMP_DET
-            step = ramps[g + 1, c] - ramps[g, c]
-            usable = ((either & DO_NOT_USE) | jump) == 0 and not np.isnan(step)
-            steps[g, c] = step if usable else np.inf
-            valid[c] += usable
+            step[c] = later[c] - earlier[c]
+        for c in range(width):
+            lost = (before[c] & DO_NOT_USE) | (now[c] & (DO_NOT_USE | JUMP_DET))
+            step[c] = np.nan if lost else step[c]
+        for c in range(width):
+            usable = not np.isnan(step[c])
+            step[c] = step[c] if usable else filler[c]
+            filler[c] = filler[c] if usable else -filler[c]
+            known[c] += usable
 
 
 @compiled
@@ -131,7 +155,7 @@ def sort_columns(values: Array, width: int) -> None:
         while True:
             for j in range(n - d):
                 if j & p == r:
-                    lower, upper = values[j], values[j + d]
+                    lower, upper = values[j, :width], values[j + d, :width]
                     for c in range(width):
                         a, b = lower[c], upper[c]
                         lower[c] = a if a < b else b
@@ -142,6 +166,30 @@ def sort_columns(values: Array, width: int) -> None:
         p //= 2
 
 
+@functools.lru_cache(maxsize=32)
+def median_network(length: int) -> Array:
+    """Return the comparisons, (comparison, 2), after which the two values about the middle are in their places.
+
+    They are those of merge exchange (as in `sort_columns`) on which these places depend.
+    """
+    pairs: list[tuple[int, int]] = []
+    p = top = 1 << max((length - 1).bit_length() - 1, 0)
+    while p > 0:
+        q, r, d = top, 0, p
+        while True:
+            pairs += [(j, j + d) for j in range(length - d) if j & p == r]
+            if q == p:
+                break
+            d, q, r = q - p, q // 2, p
+        p //= 2
+    needed, kept = {length // 2 - 1, length // 2}, []
+    for pair in reversed(pairs):
+        if needed.intersection(pair):
+            needed.update(pair)
+            kept.append(pair)
+    return np.array(kept[::-1], np.int64).reshape(-1, 2)
+
+
 @compiled
 def add_medians(
     ramps: Array,
@@ -149,6 +197,7 @@ def add_medians(
     counts: Array,
     width: int,
     times: Array,
+    network: Array,
     steps: Array,
     valid: Array,
     rates: Array,
@@ -160,16 +209,23 @@ def add_medians(
             rates[c] += ramps[0, c] / times[1]
         return
     _steps(ramps, flags, width, steps, valid)
-    sort_columns(steps, width)
+    for k in range(network.shape[0]):
+        lower, upper = steps[network[k, 0], :width], steps[network[k, 1], :width]
+        for c in range(width):
+            a, b = lower[c], upper[c]
+            lower[c] = a if a < b else b
+            upper[c] = b if a < b else a
+    half = (n - 1) // 2
+    low, high = steps[max(half - 1, 0)], steps[half]
+    middle = high if n % 2 == 0 else low
     for c in range(width):
-        half = valid[c] // 2
         if counts[LONE, c]:
             rate = ramps[0, c] / times[counts[LONE, c]]
         elif valid[c] == 0:
             rate = np.nan if flags[0, c] & DO_NOT_USE else ramps[0, c] / times[0]
         elif valid[c] % 2:
-            rate = steps[half, c] / times[0]
+            rate = np.float64(middle[c]) / times[0]
         else:
-            rate = (steps[half, c] + steps[half - 1, c]) / 2.0 / times[0]
+            rate = (np.float64(high[c]) + np.float64(low[c])) / 2.0 / times[0]
         if not np.isnan(rate):
             rates[c] += rate

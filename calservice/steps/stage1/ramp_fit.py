@@ -173,7 +173,8 @@ def fit(block: Block, references: References, params: RampFitParams, info: Expos
         return made | ({"opt_chisq": chisq} if params.save_opt else {})
     ramps = _ramps(block, references, params, info)
     used = ramps[7][1] - ramps[7][0]
-    kernels.fit_ramps(*ramps, kernels.weight_table(min(used, kernels.TABLED)), images, integrations)
+    table, network = kernels.weight_table(min(used, kernels.TABLED)), kernels.median_network(used - 1)
+    kernels.fit_ramps(*ramps, table, network, images, integrations)
     return made | (_segments(ramps, info) if params.save_opt else {})
 
 
@@ -206,7 +207,7 @@ def _ramps(block: Block, references: References, params: RampFitParams, info: Ex
 def _segments(ramps: _Ramps, info: ExposureInfo) -> dict[str, Array]:
     """Return the arrays of the optional product of a block, as long as the ramp with most segments needs."""
     from calservice.steps.stage1 import _ramp_fit_optional as kernels
-    from calservice.steps.stage1._ramp_fit_kernels import TABLED
+    from calservice.steps.stage1._ramp_fit_kernels import TABLED, median_network
 
     nints, _, nrows, ncols = ramps[0].shape
     used = ramps[7][1] - ramps[7][0]
@@ -217,7 +218,7 @@ def _segments(ramps: _Ramps, info: ExposureInfo) -> dict[str, Array]:
     offset = ((info.nframes + 1) / 2.0 + info.drop_frames) / (info.nframes + info.groupgap)
     planes = tuple(made[kind] for kind in kernels.PLANES)
     table = kernels.plain_weights(min(used, TABLED))
-    segments, jumps = kernels.fit_optional(*ramps, table, offset, planes, made["pedestal"], made["crmag"])
+    segments, jumps = kernels.fit_optional(*ramps, table, median_network(used - 1), offset, planes, made["pedestal"], made["crmag"])
     for kind in _SEGMENTED:
         made[kind] = made[kind][:, : jumps if kind == "crmag" else segments]
     return {f"opt_{kind}": array for kind, array in made.items()}
