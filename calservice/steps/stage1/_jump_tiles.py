@@ -204,7 +204,15 @@ def _halves(tile: Array, width: int, first: int, apart: int, state: Array, outsi
 
 @compiled
 def screen_clipping(
-    tile: Array, width: int, apart: int, limit: float, state: Array, counts: Array, sums: Array, sets: Array, suspect: Array
+    tile: Array,
+    width: int,
+    apart: int,
+    limit: float,
+    state: Array,
+    counts: Array,
+    sums: Array,
+    sets: Array,
+    suspect: Array,
 ) -> None:
     """Tell which pixels of a tile may lose a value to sigma clipping: all but those that surely lose none.
 

@@ -218,7 +218,9 @@ def _segments(ramps: _Ramps, info: ExposureInfo) -> dict[str, Array]:
     offset = ((info.nframes + 1) / 2.0 + info.drop_frames) / (info.nframes + info.groupgap)
     planes = tuple(made[kind] for kind in kernels.PLANES)
     table = kernels.plain_weights(min(used, TABLED))
-    segments, jumps = kernels.fit_optional(*ramps, table, median_network(used - 1), offset, planes, made["pedestal"], made["crmag"])
+    segments, jumps = kernels.fit_optional(
+        *ramps, table, median_network(used - 1), offset, planes, made["pedestal"], made["crmag"]
+    )
     for kind in _SEGMENTED:
         made[kind] = made[kind][:, : jumps if kind == "crmag" else segments]
     return {f"opt_{kind}": array for kind, array in made.items()}
