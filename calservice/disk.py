@@ -47,6 +47,8 @@ class DiskArray:
     """
 
     _tables: Array | None = None
+    _memory: tuple[int, Array] | None = None
+    """First of the rows of its images that are in memory, and those of all images as they are stored."""
 
     def __init__(
         self,
@@ -90,6 +92,14 @@ class DiskArray:
         """Return some rows and columns of its images, without reading them."""
         made = copy(self)
         made._part, _ = self._ranges((..., rows, columns))
+        return made
+
+    def held(self, rows: slice) -> DiskArray:
+        """Return it with some rows of all its images read at once, for many small windows inside of these."""
+        ranges, _ = self._ranges((..., rows, slice(None)))
+        wide = [*((0, n) for n in self._whole[:-2]), ranges[-2], (0, self._whole[-1])]
+        made = copy(self)
+        made._memory = ranges[-2][0], self._stored_ranges(wide)
         return made
 
     def translated(self, tables: Array) -> DiskArray:
@@ -137,14 +147,24 @@ class DiskArray:
     def _stored_window(self, window: Any) -> Array:
         """Return a copy of what is stored in a window."""
         ranges, left_out = self._ranges(window)
+        return self._stored_ranges(ranges).squeeze(left_out)
+
+    def _stored_ranges(self, ranges: Sequence[tuple[int, int]]) -> Array:
+        """Return a copy of what is stored in a range of each axis."""
+        if self._memory is not None:
+            first, rows = self._memory
+            start, stop = ranges[-2][0] - first, ranges[-2][1] - first
+            if start >= 0 and stop <= rows.shape[-2]:
+                images = (slice(*part) for part in ranges[:-2])
+                return rows[(*images, slice(start, stop), slice(*ranges[-1]))].copy()
         made = np.empty([stop - start for start, stop in ranges], self._stored)
         wide = (*ranges[:-1], (0, self._whole[-1]))
-        rows = None if ranges == wide else np.empty((*made.shape[-2:-1], self._whole[-1]), self._stored)
+        rows = made if tuple(ranges) == wide else np.empty((*made.shape[-2:-1], self._whole[-1]), self._stored)
         for place, offset in self._pieces(wide):
-            _read(self._file.fileno(), made[place] if rows is None else rows, offset)
-            if rows is not None:
+            _read(self._file.fileno(), made[place] if rows is made else rows, offset)
+            if rows is not made:
                 made[place] = rows[..., slice(*ranges[-1])]
-        return made.squeeze(left_out)
+        return made
 
     def __getitem__(self, window: Any) -> Array:
         stored = self._stored_window(window)

@@ -185,7 +185,8 @@ def _band(stage: Stage, steps: Mapping[str, Step]) -> int:
             window = cut_windows(_lengths(info), reach, BLOCK_BYTES)[0]
             if window.shape[-1] < info.ncols:
                 rows = window.shape[2] + 2 * reach.halo.get("row", 0)
-                most = max(most, window.shape[0] * rows * info.ncols * (2 * info.ngroups + _RATES * _FLOAT))
+                ramps = window.shape[0] * (2 * info.ngroups + _RATES * _FLOAT) + _FLOAT * info.ngroups  # and the dark
+                most = max(most, rows * info.ncols * ramps)
     return 2 * most
 
 

@@ -304,7 +304,7 @@ class _Runner:
         for self.band, alike in bands(windows, exposure.whole):
             if self.band is not None:
                 seen = chain.seen(self.band.window)
-                self.chain = replace(chain, source=self.band.source(chain.source, seen))
+                self.chain = replace(chain.held(seen), source=self.band.source(chain.source, seen))
             parts += exposure.map(self._block, alike)
             if self.band is not None:
                 self.band.write()

@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -198,6 +198,27 @@ class Chain:
             )
             for kind, reference in bound.references.items()
         }
+
+    def held(self, window: Window) -> Chain:
+        """Return it with the rows of a window of references that are on disk in memory; it serves that window alone."""
+        rows = slice(*window.row)
+        image = (self.whole.row[1], self.whole.column[1])
+
+        def hold(array: Any) -> Array:
+            there = isinstance(array, DiskArray) and array.shape[-2:] == image
+            return cast(Array, array.held(rows) if there else array)
+
+        steps = [
+            replace(
+                bound,
+                references={
+                    kind: replace(reference, arrays={n: hold(a) for n, a in reference.arrays.items()})
+                    for kind, reference in bound.references.items()
+                },
+            )
+            for bound in self.steps
+        ]
+        return replace(self, steps=steps)
 
     def seen(self, window: Window) -> Window:
         """Return what the steps must see for a window."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from calservice.model.block import Array
 from calservice.model.dqflags import DO_NOT_USE, SATURATED
-from calservice.steps.compiled import compiled
+from calservice.steps.compiled import compiled, larger, smaller
 
 __all__ = ["TILE", "UNUSABLE", "enclose", "load_tile", "screen", "screen_clipping"]
 
@@ -39,7 +39,8 @@ def load_tile(
             values, bits = data[i, g, y, x0 : x0 + width], flags[i, g, y, x0 : x0 + width]
             now, earlier = before[g % 2], before[1 - g % 2]
             for c in range(width):
-                now[c] = _NAN if bits[c] & UNUSABLE else values[c] * scale[c]
+                value = values[c] * scale[c]
+                now[c] = _NAN if bits[c] & UNUSABLE else value
             for c in range(width):
                 all_flags[c] |= bits[c]
             if g > 0:
@@ -63,11 +64,10 @@ def _ranges(tile: Array, width: int, folded: bool, state: Array, count: Array) -
         for c in range(width):
             value = abs(row[c]) if folded else row[c]
             known = not np.isnan(value)
-            low, high = least[c], most[c]
             count[c] += np.int32(known)
             total[c] += value if known else np.float32(0)
-            least[c] = value if value < low else low
-            most[c] = value if value > high else high
+            least[c] = smaller(least[c], value if known else _INFINITE)
+            most[c] = larger(most[c], value if known else -_INFINITE)
 
 
 @compiled
@@ -178,13 +178,14 @@ def _moments(tile: Array, width: int, first: int, apart: int, state: Array, coun
     for n in range(first, tile.shape[0], apart):
         row = tile[n, :width]
         for c in range(width):
-            known = not np.isnan(row[c])
-            low, high = least[c], most[c]
+            value = row[c]
+            known = not np.isnan(value)
             number[c] += np.int32(known)
-            least[c] = row[c] if row[c] < low else low
-            most[c] = row[c] if row[c] > high else high
+            least[c] = smaller(least[c], value if known else _INFINITE)
+            most[c] = larger(most[c], value if known else -_INFINITE)
         for c in range(width):
-            value = np.float64(np.float32(0) if np.isnan(row[c]) else row[c])
+            value = np.float64(row[c])
+            value = 0.0 if np.isnan(value) else value
             total[c] += value
             square[c] += value * value
 

@@ -161,16 +161,11 @@ def _fit_tile(
         state[_SATURATED, c] += (dq & SATURATED) != 0
         power[c] = fitted
         dqs[c] = dq
-    settle_integration(sums, width, values)
+    settle_integration(sums, width, power, dqs, values)
     for c in range(width):
-        if not power[c] or dqs[c] & INVALID:
-            for k in range(4):
-                values[k, c] = 0.0
-            if dqs[c] & INVALID:
-                values[0, c] = np.nan
-        if counts[FULL, c] > 0:
-            state[_PARTLY, c] = SATURATED
-            dqs[c] |= SATURATED
+        partly = SATURATED if counts[FULL, c] > 0 else 0
+        state[_PARTLY, c] |= partly
+        dqs[c] |= partly
 
 
 @compiled

@@ -212,6 +212,7 @@ def fit_clean(
     for c in range(width):
         present |= 1 << power[c]
     total, slope = sums[0, :width], sums[3, :width]
+    slope[:] = 0.0
     for p in range(POWERS):  # neighbours have few different ones
         if not present >> p & 1:
             continue
@@ -221,7 +222,7 @@ def fit_clean(
             for c in range(width):
                 total[c] += factor * (0.0 if np.isnan(row[c]) else row[c])
         for c in range(width):
-            slope[c] = total[c] if power[c] == p else slope[c]
+            slope[c] += total[c] if power[c] == p else 0.0
     for c in range(width):
         gain, noise = pixels[0, c], pixels[1, c]
         ratio = noise / time
@@ -308,16 +309,23 @@ def kept_read_weight(
 
 
 @compiled
-def settle_integration(sums: Array, width: int, values: Array) -> None:
-    """Turn the sums of a tile's ramps into slopes, errors, Poisson and read variances."""
+def settle_integration(sums: Array, width: int, fitted: Array, dqs: Array, values: Array) -> None:
+    """Turn the sums of a tile's ramps into slopes, errors, Poisson and read variances: 0 where there is no fit.
+
+    The slopes of those that ``dqs`` flags as invalid are NaN.
+    """
     for c in range(width):
         poisson = 1.0 / sums[1, c]
         read = 1.0 / sums[0, c]
         total = 1.0 / sums[2, c]
-        values[2, c] = 0.0 if poisson >= _HUGE or not sums[1, c] > 0.0 else poisson
-        values[3, c] = 0.0 if read >= _HUGE else read
-        values[0, c] = sums[3, c] * values[3, c]
-        values[1, c] = 0.0 if total > _HUGE else np.sqrt(total)
+        invalid = (dqs[c] & INVALID) != 0
+        lost = invalid or fitted[c] == 0
+        read = 0.0 if read >= _HUGE else read
+        slope = np.nan if invalid else sums[3, c] * read
+        values[0, c] = 0.0 if lost and not invalid else slope
+        values[1, c] = 0.0 if total > _HUGE or lost else np.sqrt(total)
+        values[2, c] = 0.0 if poisson >= _HUGE or not sums[1, c] > 0.0 or lost else poisson
+        values[3, c] = 0.0 if lost else read
 
 
 @compiled

@@ -12,7 +12,7 @@ import numpy as np
 
 from calservice.model.block import Array
 from calservice.model.dqflags import DO_NOT_USE, JUMP_DET, SATURATED
-from calservice.steps.compiled import compiled
+from calservice.steps.compiled import compiled, larger, smaller
 from calservice.steps.stage1._ramp_fit_segments import INVALID, LASTING
 
 __all__ = [
@@ -33,6 +33,8 @@ TILE = 128
 
 # Rows of the counts of a tile.
 GOOD, FULL, SPENT, FOUND, LONE = range(5)
+
+_SAME = np.float32(1.0)
 
 
 @compiled
@@ -104,7 +106,8 @@ def load_ramps(
     for g in range(used):
         given, bits, row = data[i, first + g, y, x0 : x0 + width], flags[g, :width], ramps[g, :width]
         for c in range(width):
-            row[c] = np.nan if bits[c] & SATURATED else np.float64(given[c])
+            value = np.float64(given[c])
+            row[c] = np.nan if bits[c] & SATURATED else value
     for c in range(width):
         counts[LONE, c] = 0
         if suppress:
@@ -131,14 +134,12 @@ def _steps(ramps: Array, flags: Array, width: int, steps: Array, valid: Array) -
         earlier, later, step = ramps[g, :width], ramps[g + 1, :width], steps[g, :width]
         before, now = flags[g, :width], flags[g + 1, :width]
         for c in range(width):
-            step[c] = later[c] - earlier[c]
-        for c in range(width):
             lost = (before[c] & DO_NOT_USE) | (now[c] & (DO_NOT_USE | JUMP_DET))
-            step[c] = np.nan if lost else step[c]
-        for c in range(width):
-            usable = not np.isnan(step[c])
-            step[c] = step[c] if usable else filler[c]
-            filler[c] = filler[c] if usable else -filler[c]
+            value = np.float32(later[c] - earlier[c])
+            usable = not np.isnan(value) and lost == 0
+            turn = filler[c]
+            step[c] = value if usable else turn
+            filler[c] = turn * (_SAME if usable else -_SAME)
             known[c] += usable
 
 
@@ -158,8 +159,7 @@ def sort_columns(values: Array, width: int) -> None:
                     lower, upper = values[j, :width], values[j + d, :width]
                     for c in range(width):
                         a, b = lower[c], upper[c]
-                        lower[c] = a if a < b else b
-                        upper[c] = b if a < b else a
+                        lower[c], upper[c] = smaller(a, b), larger(a, b)
             if q == p:
                 break
             d, q, r = q - p, q // 2, p
@@ -213,8 +213,7 @@ def add_medians(
         lower, upper = steps[network[k, 0], :width], steps[network[k, 1], :width]
         for c in range(width):
             a, b = lower[c], upper[c]
-            lower[c] = a if a < b else b
-            upper[c] = b if a < b else a
+            lower[c], upper[c] = smaller(a, b), larger(a, b)
     half = (n - 1) // 2
     low, high = steps[max(half - 1, 0)], steps[half]
     middle = high if n % 2 == 0 else low
@@ -227,5 +226,4 @@ def add_medians(
             rate = np.float64(middle[c]) / times[0]
         else:
             rate = (np.float64(high[c]) + np.float64(low[c])) / 2.0 / times[0]
-        if not np.isnan(rate):
-            rates[c] += rate
+        rates[c] += 0.0 if np.isnan(rate) else rate

@@ -174,8 +174,19 @@ def fit(block: Block, references: References, params: RampFitParams, info: Expos
     ramps = _ramps(block, references, params, info)
     used = ramps[7][1] - ramps[7][0]
     table, network = kernels.weight_table(min(used, kernels.TABLED)), kernels.median_network(used - 1)
-    kernels.fit_ramps(*ramps, table, network, images, integrations)
+    # pixels in a line: their tiles go on in the next row
+    results = tuple(map(_in_line, images)), tuple(map(_in_line, integrations))
+    kernels.fit_ramps(*_all_in_line(ramps), table, network, *results)
     return made | (_segments(ramps, info) if params.save_opt else {})
+
+
+def _in_line(array: Array) -> Array:
+    """Return a view of images as images of a single row."""
+    return array.reshape(*array.shape[:-2], 1, -1) if array.size else array
+
+
+def _all_in_line(ramps: _Ramps) -> _Ramps:
+    return cast(_Ramps, (*map(_in_line, ramps[:7]), *ramps[7:]))
 
 
 def _ramps(block: Block, references: References, params: RampFitParams, info: ExposureInfo) -> _Ramps:
@@ -191,10 +202,10 @@ def _ramps(block: Block, references: References, params: RampFitParams, info: Ex
     zero = block["zeroframe"] if "zeroframe" in block else np.zeros((0, 0, 0), np.float32)
     frame_time = float(np.float32(info.frame_time))
     return (
-        data,
-        block["groupdq"],
-        block["pixeldq"],
-        zero,
+        np.ascontiguousarray(data),
+        np.ascontiguousarray(block["groupdq"]),
+        np.ascontiguousarray(block["pixeldq"]),
+        np.ascontiguousarray(zero),
         gain,
         noise,
         owned_image(block.arrays.get("average_dark_current"), (nrows, ncols), np.float32),
