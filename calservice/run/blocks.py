@@ -21,6 +21,9 @@ from calservice.run.chain import DTYPES, BoundStep, Chain, Recomputed, with_part
 
 __all__ = ["info_after", "run_fused"]
 
+_SAMPLES = 8
+"""Blocks that are looked at to save a pass."""
+
 
 @dataclass
 class _Exposure:
@@ -190,6 +193,11 @@ def _run_part(
     parted = _passes(prepared, info) if steps else []
     for n, one in enumerate(parted):
         ready = _looked_ahead(one.steps, exposure)
+        known = _sampled(one, ready, exposure)
+        if known is not None:
+            following = parted[n + 1]
+            parted[n + 1] = replace(following, steps=(*ready, known, *following.steps[1:]))
+            continue
         later = [bound for another in parted[n + 1 :] for bound in another.steps]
         known = _Runner(replace(one, steps=ready), exposure, later, outputs).run(cuts)
         if known is not None:
@@ -237,17 +245,37 @@ def _looked_ahead(steps: Sequence[BoundStep], exposure: _Exposure) -> tuple[Boun
     ready: list[BoundStep] = []
     for bound in steps:
         regions = _ahead(bound, exposure.info)
-        ready.append(bound if regions is None else _look_ahead(bound, ready, regions, exposure))
+        found = None if regions is None else _look_ahead(bound, ready, regions, exposure)
+        ready.append(found or bound)
     return tuple(ready)
 
 
+def _sampled(one: _Pass, ready: Sequence[BoundStep], exposure: _Exposure) -> BoundStep | None:
+    """Return the step that waits for a pass if some of its blocks tell enough: then it need not wait."""
+    bound, info = one.following, exposure.info
+    if bound is None or bound.step.tally is None or bound.step.tally.enough is None or not ready:
+        return None
+    if takes_images(ready[-1].reach(info)) != takes_images(bound.reach(info)):
+        return None
+    return _look_ahead(bound, ready, (exposure.whole,), exposure, most=_SAMPLES)
+
+
 def _look_ahead(
-    bound: BoundStep, before: Sequence[BoundStep], regions: Sequence[Window], exposure: _Exposure
-) -> BoundStep:
+    bound: BoundStep,
+    before: Sequence[BoundStep],
+    regions: Sequence[Window],
+    exposure: _Exposure,
+    most: int | None = None,
+) -> BoundStep | None:
+    """Complete the tally of a step from regions, or from at most so many blocks of them; None if these are too few."""
     reads = bound.tally_reads(exposure.info)
     chain = Chain(tuple(before), exposure.arrays, exposure.info, exposure.whole).making(reads)
     reach = chain.reach.then(Reach(bound.reach(exposure.info).whole - {"row", "column"}))  # as its kernel
     windows = [w for region in regions for w in region_windows(region, reach, exposure.block_bytes)]
+    if most is not None:
+        if len(windows) <= 2 * most:
+            return None
+        windows = windows[len(windows) // most // 2 :: len(windows) // most]
 
     def part(window: Window) -> Any:
         block, _, _ = chain.run(window, reads)
@@ -261,8 +289,8 @@ def _look_ahead(
     for n in range(0, len(windows), size):
         parts += exposure.map(part, windows[n : n + size])
         if tally.enough is not None and tally.enough(tally.combine(parts), discarded):
-            break
-    return exposure.settled(bound, parts)
+            return exposure.settled(bound, parts)
+    return exposure.settled(bound, parts) if most is None else None
 
 
 class _Runner:

@@ -103,20 +103,14 @@ def clipped_mean(values: Array, limit: float) -> Number | None:
     limit : float
         In standard deviations.
     """
+    from calservice.steps.stage1._refpix_mean_kernels import clipped
+
     if not values.size:
         return None
-    if np.std(values, dtype=np.float64) == 0:
-        return np.float64(values.mean(dtype=np.float64))
-    kept = values
-    while True:
-        spread, centre = kept.std(), kept.mean()
-        fewer = kept[(kept >= centre - spread * limit) & (kept <= centre + spread * limit)]
-        if not fewer.size:  # of values that are no numbers
-            return np.float64(np.nan)
-        if fewer.size == kept.size:
-            mean: Number = fewer.mean()
-            return mean
-        kept = fewer
+    if np.all(values == values[0]):
+        return np.float64(values[0])
+    mean, left = clipped(np.ascontiguousarray(values).copy(), values.dtype.type(limit))
+    return values.dtype.type(mean) if left else np.float64(np.nan)  # none is left of values that are no numbers
 
 
 def average(a: Number | None, b: Number | None) -> Number | None:

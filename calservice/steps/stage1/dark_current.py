@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from pydantic import Field
@@ -118,8 +118,13 @@ class _Dark:
         mean: Array = (total / total.dtype.type(stop - start)).astype(np.float32)
         return mean
 
-    def planes(self, groups: tuple[int, int], info: ExposureInfo) -> list[Array]:
+    def planes(self, groups: tuple[int, int], info: ExposureInfo) -> Sequence[Array]:
         """Return what to subtract from each of the exposure's groups in a range."""
+        if not self.sampling.average and not self.sampling.extra:
+            window: Any = (*self.place, slice(*groups))
+            frames = np.array(self.images[window], np.float32)
+            frames[np.isnan(frames)] = 0
+            return cast(Sequence[Array], frames)
         if not self.sampling.average:
             return [self.frame(g) for g in range(*groups)]
         stride = info.nframes + info.groupgap
@@ -180,7 +185,7 @@ def subtract(block: Block, references: References, params: DarkCurrentParams, in
     # The official step averages as many of the reference's integrations as the exposure has; the
     # others stay zero, which matters only to a file that starts later in its exposure.
     averaged = min(len(darks), info.nints) if sampling.average else len(darks)
-    planes: dict[int, list[Array]] = {}
+    planes: dict[int, Sequence[Array]] = {}
     data = np.empty_like(block["data"])
     for i, ramp in enumerate(block["data"]):
         k = _integration(first + i, len(darks), info)

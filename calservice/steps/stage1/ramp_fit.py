@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -104,6 +104,12 @@ def _combine(parts: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:
         np.logical_and.reduce([part[0] for part in parts]),
         np.logical_and.reduce([part[1] for part in parts]),
     )
+
+
+def _enough(combined: tuple[Array, Array], discarded: Collection[int]) -> bool:
+    """Whether all groups that can have usable pixels are known to have some, and some that are not saturated."""
+    unusable, saturated = (np.delete(flags, list(discarded)) for flags in combined)
+    return bool(unusable.size) and not unusable.any() and not saturated[0]
 
 
 def _finalize(combined: tuple[Array, Array]) -> Mapping[str, Array]:
@@ -265,6 +271,7 @@ STEP = Step(
         finalize=_finalize,
         reads=("groupdq",),
         required=_discards,
+        enough=_enough,
         verdict=_verdict,
     ),
     metadata=_metadata,
