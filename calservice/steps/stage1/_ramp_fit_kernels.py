@@ -22,6 +22,7 @@ from calservice.steps.compiled import compiled
 from calservice.steps.stage1._ramp_fit_segments import (
     INVALID,
     TABLED,
+    common_segment,
     fit_clean,
     fit_segments,
     kept_read_weight,
@@ -103,6 +104,32 @@ def _keep_read_noise(
 
 
 @compiled
+def _fit_flagged(
+    ramps: Array,
+    flags: Array,
+    counts: Array,
+    c: int,
+    pixels: Array,
+    times: Array,
+    table: Array,
+    work: Array,
+    starts: Array,
+    stops: Array,
+    sums: Array,
+) -> tuple[bool, int]:
+    """Fit the segments of one ramp of a tile; return whether there is any, and flags of what it lacks."""
+    used = ramps.shape[0]
+    spent = (flags[0, c] & SATURATED) != 0
+    dq = INVALID if spent else 0
+    if counts[SPENT, c] == used:
+        return False, dq | DO_NOT_USE | (SATURATED if counts[FULL, c] == used else 0)
+    if spent:
+        return False, dq
+    lone = times[counts[LONE, c]]
+    return fit_segments(ramps, flags, c, pixels, times[0], lone, table, work, starts, stops, sums), dq
+
+
+@compiled
 def _fit_tile(
     ramps: Array,
     flags: Array,
@@ -120,48 +147,30 @@ def _fit_tile(
     state: Array,
     totals: Array,
     dqs: Array,
+    plain: Array,
 ) -> None:
     """Fit one ramp of each pixel of a tile, and add it to the totals and the state of the exposure."""
-    used = ramps.shape[0]
-    quick = 2 < used <= TABLED
+    segment = common_segment(flags, width, plain)
+    quick = 2 < segment[1] - segment[0] <= TABLED
     if quick:
-        fit_clean(ramps, width, pixels, times[0], table, power, sums)
+        fit_clean(ramps, segment, width, pixels, times[0], table, power, sums)
+    fitted = power
     for c in range(width):
-        found = counts[FOUND, c]
-        dq = dqs[c] | (found & (JUMP_DET | PERSISTENCE))
-        fitted = True
-        if not (quick and found == 0):
-            spent = (flags[0, c] & SATURATED) != 0
-            if spent:
-                dq |= INVALID
-            if counts[SPENT, c] == used:
-                dq |= DO_NOT_USE
-                if counts[FULL, c] == used:
-                    dq |= SATURATED
-                fitted = False
-            else:
-                fitted = not spent and fit_segments(
-                    ramps,
-                    flags,
-                    c,
-                    pixels,
-                    times[0],
-                    times[counts[LONE, c]],
-                    table,
-                    work,
-                    starts,
-                    stops,
-                    sums,
-                )
-        if fitted:
-            for k in range(4):
-                totals[k, c] += sums[k, c]
-        state[_DQ, c] |= dqs[c] | (found & (JUMP_DET | PERSISTENCE))
-        state[_UNUSABLE, c] += dq & DO_NOT_USE
-        state[_SATURATED, c] += (dq & SATURATED) != 0
-        power[c] = fitted
-        dqs[c] = dq
-    settle_integration(sums, width, power, dqs, values)
+        dqs[c] |= counts[FOUND, c] & (JUMP_DET | PERSISTENCE)
+        state[_DQ, c] |= dqs[c]
+        fitted[c] = 1
+    for c in range(width):
+        if not (quick and plain[c]):
+            some, dq = _fit_flagged(ramps, flags, counts, c, pixels, times, table, work, starts, stops, sums)
+            fitted[c] = some
+            dqs[c] |= dq
+    for k in range(4):
+        for c in range(width):
+            totals[k, c] += sums[k, c] if fitted[c] else 0.0
+    settle_integration(sums, width, fitted, dqs, values)
+    for c in range(width):
+        state[_UNUSABLE, c] += dqs[c] & DO_NOT_USE
+        state[_SATURATED, c] += (dqs[c] & SATURATED) != 0
     for c in range(width):
         partly = SATURATED if counts[FULL, c] > 0 else 0
         state[_PARTLY, c] |= partly
@@ -263,7 +272,7 @@ def fit_ramps(
     starts, stops = np.empty(used + 1, np.int64), np.empty(used + 1, np.int64)
     sums, values = np.ones((4, TILE)), np.empty((4, TILE))
     power, dqs = np.empty(TILE, np.int64), np.empty(TILE, np.int64)
-    work, column = np.empty(used + 1), np.empty((used, 1), np.uint8)
+    work, column, plain = np.empty(used + 1), np.empty((used, 1), np.uint8), np.empty(TILE, np.uint8)
     for y in range(nrows):
         for x0 in range(0, ncols, TILE):
             width = min(TILE, ncols - x0)
@@ -294,6 +303,7 @@ def fit_ramps(
                     state,
                     totals,
                     dqs,
+                    plain,
                 )
                 _keep_read_noise(
                     groupdq,

@@ -19,6 +19,7 @@ __all__ = [
     "LASTING",
     "POWERS",
     "TABLED",
+    "common_segment",
     "find_segments",
     "fit_clean",
     "fit_segments",
@@ -185,8 +186,32 @@ def find_segments(flags: Array, c: int, starts: Array, stops: Array) -> int:
 
 
 @compiled
+def common_segment(flags: Array, width: int, plain: Array) -> tuple[int, int]:
+    """Find the first and last group that not all ramps of a tile lack; return the range.
+
+    ``plain`` gets which ramps have no flag in it, and cannot use any group outside of it: it is their only segment.
+    """
+    begin, end = flags.shape[0], 0
+    for g in range(flags.shape[0]):
+        lost = np.uint8(DO_NOT_USE)
+        for c in range(width):
+            lost &= flags[g, c]
+        if not lost:
+            begin, end = min(begin, g), g + 1
+    alike = plain[:width]
+    alike[:] = 1
+    for g in range(flags.shape[0]):
+        row = flags[g, :width]
+        mask, wanted = (np.uint8(255), np.uint8(0)) if begin <= g < end else (np.uint8(INVALID), np.uint8(DO_NOT_USE))
+        for c in range(width):
+            alike[c] &= (row[c] & mask) == wanted
+    return begin, end
+
+
+@compiled
 def fit_clean(
     ramps: Array,
+    groups: tuple[int, int],
     width: int,
     pixels: Array,
     time: float,
@@ -194,15 +219,15 @@ def fit_clean(
     power: Array,
     sums: Array,
 ) -> None:
-    """Fit all ramps of a tile as if none had a flag; they have three groups or more, up to `TABLED`.
+    """Fit a range of groups of all ramps of a tile as if none had a flag: three groups or more, up to `TABLED`.
 
     ``pixels`` are gain, read noise and Poisson rate by pixel; ``power`` is room for a number a pixel;
     ``sums`` get the sums of `fit_segments` for each pixel.
     """
-    n, place = ramps.shape[0], ramps.shape[0] * (ramps.shape[0] - 1) // 2
-    present = 0
+    first, n = groups[0], groups[1] - groups[0]
+    place, present = n * (n - 1) // 2, 0
     for c in range(width):
-        signal = (ramps[n - 1, c] - ramps[0, c]) * pixels[0, c]
+        signal = (ramps[first + n - 1, c] - ramps[first, c]) * pixels[0, c]
         variance = pixels[1, c] * pixels[1, c] + signal
         ratio = signal / np.sqrt(variance)
         ratio = 0.0 if variance <= 0.0 or pixels[0, c] == 0.0 else ratio
@@ -218,7 +243,7 @@ def fit_clean(
             continue
         total[:] = 0.0
         for k in range(n):
-            row, factor = ramps[k, :width], table[p, place + k]
+            row, factor = ramps[first + k, :width], table[p, place + k]
             for c in range(width):
                 total[c] += factor * (0.0 if np.isnan(row[c]) else row[c])
         for c in range(width):
