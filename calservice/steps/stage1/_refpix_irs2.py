@@ -59,7 +59,7 @@ def science_rows(detector: str) -> Array:
 
 
 def prepare_irs2(reference: Reference) -> Reference:
-    """Return the reference as factors, real and imaginary parts apart.
+    """Return the reference as factors in the order of their use.
 
     Parameters
     ----------
@@ -70,11 +70,13 @@ def prepare_irs2(reference: Reference) -> Reference:
     Returns
     -------
     Reference
-        ``alpha`` and ``beta``, (4, 2, LENGTH) float32, and ``dq_table`` if it is there.
+        ``alpha`` and ``beta``, (4, 2 LENGTH) float32, and ``dq_table`` if it is there.
     """
+    from calservice.steps.stage1._refpix_irs2_inverse import arranged
+
     table = reference["irs2_table"]
     factors: dict[str, Array] = {
-        kind: np.stack([np.asarray(table[f"{kind}_{n}"], np.float32).reshape(LENGTH, 2).T for n in range(_AMPLIFIERS)])
+        kind: np.stack([arranged(np.asarray(table[f"{kind}_{n}"], np.float32)) for n in range(_AMPLIFIERS)])
         for kind in ("alpha", "beta")
     }
     if "dq_table" in reference:

@@ -18,14 +18,14 @@ from calservice.steps.compiled import compiled
 from calservice.steps.stage1._refpix_irs2_layout import LENGTH
 from calservice.steps.stage1._refpix_irs2_vectors import backwards, fused, inlined, load, put, spread, transposed
 
-__all__ = ["pass_of_eight", "pass_of_four", "real_inverse", "times", "weighted_inverse"]
+__all__ = ["arranged", "pass_of_eight", "pass_of_four", "real_inverse", "times", "weighted_inverse"]
 
 _LAST = 89
 _LANES = 8
 _EIGHTH = LENGTH // 8
 _ROWS = LENGTH // 8**3
 """Values of each series after three passes."""
-_TILE = 16
+_TILE = 32
 """Neighbouring frequencies that go through the first three passes together."""
 _PARTS = 2 * _LANES
 """Numbers in a place: real and imaginary parts of eight series."""
@@ -68,6 +68,38 @@ def _roots(steps: Array, number: int) -> Array:
     return np.stack([np.cos(angle), np.sin(angle)], axis=-1).astype(np.float32)
 
 
+def arranged(factors: Array) -> Array:
+    """Put factors of all frequencies in the order in which they are used.
+
+    Parameters
+    ----------
+    factors : ndarray
+        (2 LENGTH,) float32: real and imaginary parts in turn.
+
+    Returns
+    -------
+    ndarray
+        (2 LENGTH,) float32.
+    """
+    made = np.empty(2 * LENGTH, np.float32)
+    _arrange(np.ascontiguousarray(factors), made)
+    return made
+
+
+@compiled
+def _arrange(factors: Array, out: Array) -> None:
+    to = 0
+    for start in range(0, _ROWS, _TILE):
+        for p in range(64):
+            for m in range(8):
+                at = (start + _ROWS * p + m * _EIGHTH) * 2
+                for n in range(0, _TILE, _LANES):
+                    for k in range(_LANES):
+                        out[to + 2 * n + k] = factors[at + 2 * (n + k)]
+                        out[to + 2 * n + _LANES + k] = factors[at + 2 * (n + k) + 1]
+                to += 2 * _TILE
+
+
 def real_inverse(half: Array, edge: int, work: Array, out: Array) -> None:
     """Transform the spectrum of a real series to time.
 
@@ -82,8 +114,9 @@ def real_inverse(half: Array, edge: int, work: Array, out: Array) -> None:
     out : ndarray
         (LENGTH,) float32: the real part of the inverse transform; filled.
     """
-    none = np.empty((2, 0), np.float32)
-    _inverse(half, none, none, none, edge, work.view(np.float32), out)
+    none = np.empty(0, np.float32)
+    nothing = np.empty((2, 0), np.float32)
+    _inverse(half, none, nothing, none, edge, work.view(np.float32), out)
 
 
 def weighted_inverse(own: Array, beta: Array, common: Array, alpha: Array, work: Array, out: Array) -> None:
@@ -94,7 +127,7 @@ def weighted_inverse(own: Array, beta: Array, common: Array, alpha: Array, work:
     own, common : ndarray
         (2, LENGTH // 2 + 1) float32: real and imaginary parts of the first halves of the spectra.
     beta, alpha : ndarray
-        (2, LENGTH) float32: their factors, real and imaginary parts.
+        (2 LENGTH,) float32: their factors, as `arranged` makes them.
     work : ndarray
         (LENGTH,) float64; overwritten.
     out : ndarray
@@ -105,8 +138,8 @@ def weighted_inverse(own: Array, beta: Array, common: Array, alpha: Array, work:
 
 def _inverse(own: Array, beta: Array, common: Array, alpha: Array, edge: int, work: Array, out: Array) -> None:
     tables = _tables()
-    spectra = own[0], own[1], beta[0], beta[1], common[0], common[1], alpha[0], alpha[1]
-    _first_passes(spectra, edge, tables.first, tables.second, tables.third, work)
+    spectra = own[0], own[1], common[0], common[1]
+    _first_passes(spectra, (beta, alpha), edge, tables.first, tables.second, tables.third, work)
     _last_passes(work, tables.fourth, tables.fifth, tables.last, np.float32(1) / np.float32(LENGTH), out)
 
 
@@ -249,17 +282,21 @@ def _product(a, b, c, d):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _gather(spectra: tuple[Array, ...], first: int, mirror: bool, out: Array, to: int) -> None:
+def _gather(
+    spectra: tuple[Array, ...], weights: tuple[Array, ...], first: int, mirror: bool, use: int, out: Array, to: int
+) -> None:
     """Take neighbouring frequencies of spectra, and add them up with their weights."""
-    for at in range(first, first + _TILE, _LANES):
+    for n in range(0, _TILE, _LANES):
+        at = first + n
         x, y = _mirrored((spectra[0], spectra[1]), at, mirror)
-        if spectra[2].size:
-            x, y = _product(x, y, load(spectra[2], at), load(spectra[3], at))
-            u, v = _mirrored((spectra[4], spectra[5]), at, mirror)
-            u, v = _product(load(spectra[6], at), load(spectra[7], at), u, v)
-            x, y = x + u, y + v
-        put(out, to + (at - first) * 2, x)
-        put(out, to + (at - first) * 2 + _LANES, y)
+        if weights[0].size:
+            w, v = use + 2 * n, use + 2 * n + _LANES
+            x, y = _product(x, y, load(weights[0], w), load(weights[0], v))
+            p, q = _mirrored((spectra[2], spectra[3]), at, mirror)
+            p, q = _product(load(weights[1], w), load(weights[1], v), p, q)
+            x, y = x + p, y + q
+        put(out, to + n * 2, x)
+        put(out, to + n * 2 + _LANES, y)
 
 
 @compiled
@@ -303,15 +340,22 @@ def _first_pass(given: Array, at: int, factors: Array, use: int, out: Array, to:
 
 @compiled
 def _first_passes(
-    spectra: tuple[Array, ...], edge: int, first: Array, second: Array, third: Array, out: Array
+    spectra: tuple[Array, ...],
+    weights: tuple[Array, ...],
+    edge: int,
+    first: Array,
+    second: Array,
+    third: Array,
+    out: Array,
 ) -> None:
     """Do three passes of radix 8.
 
     Parameters
     ----------
     spectra : tuple of ndarray
-        Real and imaginary parts, float32, of the first half of a spectrum, of its factors, of the first half of another
-        spectrum, and of its factors; all but the first may be empty.
+        Real and imaginary parts, float32, of the first half of a spectrum, and of another one, which may be empty.
+    weights : tuple of ndarray
+        Their factors, as `arranged` makes them; or empty.
     edge : int
         The spectrum is zero but for so many frequencies next to zero and to the middle.
     first, second, third : ndarray
@@ -329,7 +373,8 @@ def _first_passes(
                 tile[p * _STEP : (p + 1) * _STEP] = np.float32(0)
                 continue
             for m in range(8):
-                _gather(spectra, at + m * _EIGHTH, m > 3, given, m * _TILE * 2)
+                use = ((start // _TILE * 64 + p) * 8 + m) * _TILE * 2
+                _gather(spectra, weights, at + m * _EIGHTH, m > 3, use, given, m * _TILE * 2)
             for h in range(_TILE // _LANES):
                 use = ((start // _TILE * 64 + p) * (_TILE // _LANES) + h) * 7 * _PARTS
                 _first_pass(given, h * _PARTS, first, use, tile, p * _STEP + h * _LANES * _PARTS)
