@@ -215,7 +215,7 @@ def _last_passes(values: Array, fourth: Array, fifth: Array, last: Array, wanted
     out : ndarray
         (2 * 89 * _STRIDE,) float64: all imaginary, then all real parts; filled where wanted.
     """
-    sums, differences = np.empty((_LAST + 1) // 2 * _PARTS), np.empty(_LAST // 2 * _PARTS)
+    sums, differences = np.empty((2, (_LAST + 1) // 2 * _PARTS)), np.empty((2, _LAST // 2 * _PARTS))
     step = _ROWS // 8 * _PARTS
     size = _ROWS * _PARTS
     for block in range(32):
@@ -230,8 +230,11 @@ def _last_passes(values: Array, fourth: Array, fifth: Array, last: Array, wanted
                 at = first + n * step + m * _LAST * _PARTS
                 to = 4 * (block // 8 * 2 + block % 8 * 8 + n * 64 + m * 512)
                 for h in range(2):
-                    _fold(values, at + h * 8 * size, sums, differences)
-                    _pass_of_89(sums, differences, last, wanted, out, to + 4 * h)
+                    _fold(values, at + h * 8 * size, sums[h], differences[h])
+                    _first_of_89(sums[h], out, to + 4 * h)
+                for pair in range(wanted):
+                    for h in range(2):
+                        _pass_of_89(sums[h], differences[h], last, pair, out, to + 4 * h)
 
 
 @inlined
@@ -247,39 +250,43 @@ def _fold(values, at, sums, differences):  # type: ignore[no-untyped-def]
             put(differences, to + part - _PARTS, a - b)
 
 
-@compiled
-def _pass_of_89(sums: Array, differences: Array, factors: Array, wanted: int, out: Array, to: int) -> None:
-    """Do the last pass, two pairs of results at once."""
-    short = _STRIDE
-    half = _LAST * _STRIDE
+@inlined
+def _first_of_89(sums, out, to):  # type: ignore[no-untyped-def]
+    """Write the first of the results of the last pass."""
     a, b = load(sums, 0), load(sums, _LANES)
     for j in range(1, (_LAST + 1) // 2):
         a, b = a + load(sums, j * _PARTS), b + load(sums, j * _PARTS + _LANES)
     put(out, to, a)
-    put(out, to + half, b)
-    for n in range(wanted):
-        use = n * (_LAST // 2) * 4
-        a0, b0 = load(sums, 0), load(sums, _LANES)
-        a1, b1 = a0, b0
-        x0, y0 = a0 - a0, a0 - a0
-        x1, y1 = x0, y0
-        for j in range(_LAST // 2):
-            at, w = j * _PARTS, use + 4 * j
-            c0, c1, s0, s1 = spread(factors[w]), spread(factors[w + 1]), spread(factors[w + 2]), spread(factors[w + 3])
-            p, q = load(sums, at + _PARTS), load(sums, at + _PARTS + _LANES)
-            a0, b0, a1, b1 = a0 + c0 * p, b0 + c0 * q, a1 + c1 * p, b1 + c1 * q
-            p, q = load(differences, at), load(differences, at + _LANES)
-            x0, y0, x1, y1 = x0 + s0 * p, y0 + s0 * q, x1 + s1 * p, y1 + s1 * q
-        low, high = to + short * (2 * n + 1), to + short * (_LAST - 2 * n - 1)
-        put(out, low, a0 - y0)
-        put(out, low + half, b0 + x0)
-        put(out, high, a0 + y0)
-        put(out, high + half, b0 - x0)
-        low, high = low + short, high - short
-        put(out, low, a1 - y1)
-        put(out, low + half, b1 + x1)
-        put(out, high, a1 + y1)
-        put(out, high + half, b1 - x1)
+    put(out, to + _LAST * _STRIDE, b)
+
+
+@inlined
+def _pass_of_89(sums, differences, factors, n, out, to):  # type: ignore[no-untyped-def]
+    """Do the last pass for two pairs of results."""
+    short = _STRIDE
+    half = _LAST * _STRIDE
+    use = n * (_LAST // 2) * 4
+    a0, b0 = load(sums, 0), load(sums, _LANES)
+    a1, b1 = a0, b0
+    x0, y0 = a0 - a0, a0 - a0
+    x1, y1 = x0, y0
+    for j in range(_LAST // 2):
+        at, w = j * _PARTS, use + 4 * j
+        c0, c1, s0, s1 = spread(factors[w]), spread(factors[w + 1]), spread(factors[w + 2]), spread(factors[w + 3])
+        p, q = load(sums, at + _PARTS), load(sums, at + _PARTS + _LANES)
+        a0, b0, a1, b1 = a0 + c0 * p, b0 + c0 * q, a1 + c1 * p, b1 + c1 * q
+        p, q = load(differences, at), load(differences, at + _LANES)
+        x0, y0, x1, y1 = x0 + s0 * p, y0 + s0 * q, x1 + s1 * p, y1 + s1 * q
+    low, high = to + short * (2 * n + 1), to + short * (_LAST - 2 * n - 1)
+    put(out, low, a0 - y0)
+    put(out, low + half, b0 + x0)
+    put(out, high, a0 + y0)
+    put(out, high + half, b0 - x0)
+    low, high = low + short, high - short
+    put(out, low, a1 - y1)
+    put(out, low + half, b1 + x1)
+    put(out, high, a1 + y1)
+    put(out, high + half, b1 - x1)
 
 
 @compiled
