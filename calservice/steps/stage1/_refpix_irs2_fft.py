@@ -13,14 +13,13 @@ import numpy as np
 
 from calservice.model.block import Array
 from calservice.steps.compiled import compiled
-from calservice.steps.stage1._refpix_irs2_inverse import pass_of_eight, pass_of_four, times
 from calservice.steps.stage1._refpix_irs2_layout import LENGTH
+from calservice.steps.stage1._refpix_irs2_passes import pass_of_eight, pass_of_four, times
 from calservice.steps.stage1._refpix_irs2_vectors import (
     alternate,
     backwards,
     inlined,
     load,
-    load_four,
     put,
     rounded,
     spread,
@@ -101,7 +100,16 @@ def spectrum(series: Array, work: Work, out: Array) -> None:
         (2, LENGTH // 2 + 1) float32: real and imaginary parts, rounded before they are divided; filled.
     """
     _transform(series, work, _LAST // 4)
-    _separate(work.parts, *_tables()[-2:], _HALF // 2 + 1, np.empty(0), np.float32(1) / np.float32(LENGTH), out[0], out[1])
+    _separate(
+        work.parts,
+        _tables()[-2],
+        _tables()[-1],
+        _HALF // 2 + 1,
+        np.empty(0),
+        np.float32(1) / np.float32(LENGTH),
+        out[0],
+        out[1],
+    )
 
 
 def band_spectrum(series: Array, band: Array, edge: int, work: Work, out: Array) -> None:
@@ -122,7 +130,7 @@ def band_spectrum(series: Array, band: Array, edge: int, work: Work, out: Array)
         are not 0.
     """
     _transform(series, work, -(-(edge * _LAST // _HALF + 1) // 2))
-    _separate(work.parts, *_tables()[-2:], edge, band, np.float32(1), out[0], out[1])
+    _separate(work.parts, _tables()[-2], _tables()[-1], edge, band, np.float32(1), out[0], out[1])
 
 
 def _transform(series: Array, work: Work, wanted: int) -> None:
@@ -147,8 +155,8 @@ def _parts(series, at):  # type: ignore[no-untyped-def]
     return widened(odd), widened(even)
 
 
-@compiled
-def _first_pass(series: Array, at: int, coarse: Array, fine: Array, out: Array, to: int) -> None:
+@inlined
+def _first_pass(series, at, coarse, fine, out, to):  # type: ignore[no-untyped-def]
     """Do the first pass, of radix 4, on four neighbouring values."""
     r0, i0 = _parts(series, at)
     r1, i1 = _parts(series, at + _QUARTER)

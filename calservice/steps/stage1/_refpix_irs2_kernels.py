@@ -11,7 +11,16 @@ import numpy as np
 
 from calservice.model.block import Array
 from calservice.steps.compiled import compiled
-from calservice.steps.stage1._refpix_irs2_vectors import inlined, load, put, transposed
+from calservice.steps.stage1._refpix_irs2_vectors import (
+    inlined,
+    load,
+    load_four,
+    put,
+    spread,
+    transposed,
+    where_seen,
+    widened,
+)
 
 __all__ = ["bridge_gaps", "corrected_rows", "fill", "ramp_means", "row_edges", "sampled"]
 
@@ -217,21 +226,29 @@ def bridge_gaps(series: Array, weights: Array, out: Array) -> None:
     """
     length = series.size
     half = weights.size // 2
+    count = weights.size // 4 * 4 + 4
+    factors, parts = np.zeros(count), np.empty(8)
+    for n in range(weights.size):
+        factors[n] = np.float64(weights[weights.size - 1 - n])
     for at in range(length):
         out[at] = series[at]
         if series[at] != 0:
             continue
         total, weight = 0.0, 0.0
-        for n in range(-half, half + 1):
-            place = at - n
-            if place < 0:
-                place += length
-            elif place >= length:
-                place -= length
-            value = series[place]
-            total += np.float64(value) * np.float64(weights[half + n])
-            if value != 0:
-                weight += np.float64(weights[half + n])
+        if half <= at < length - count:
+            sums, used = spread(0.0), spread(0.0)
+            for n in range(0, count, 4):
+                values, factor = widened(load_four(series, at - half + n)), load(factors, n)
+                sums, used = sums + values * factor, used + where_seen(values, factor)
+            put(parts, 0, sums)
+            put(parts, 4, used)
+            for n in range(4):
+                total, weight = total + parts[n], weight + parts[4 + n]
+        else:
+            for n in range(weights.size):
+                value = np.float64(series[(at - half + n + length) % length])
+                total += value * factors[n]
+                weight += factors[n] if value != 0 else 0.0
         if np.float32(weight) != 0:
             out[at] = np.float32(total) / np.float32(weight)
 

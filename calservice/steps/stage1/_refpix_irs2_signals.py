@@ -151,7 +151,8 @@ def drift(series: Array, alpha: Array, beta: Array, buffers: Buffers, out: Array
     series : ndarray
         (SIZE, SLOTS) float32: its reference pixels.
     alpha, beta : ndarray
-        (2 LENGTH,) float32, as `arranged` makes them: what of the reference output, and of the pixels, the drift contains.
+        (2 LENGTH,) float32, as `arranged` makes them: what of the reference output, and of the pixels, the drift
+        contains.
     buffers : Buffers
         Of which ``common`` holds the spectrum of the reference output; the others are overwritten.
     out : ndarray

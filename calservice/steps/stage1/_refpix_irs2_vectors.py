@@ -8,33 +8,50 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import numba
 from llvmlite import ir
-from numba.core import cgutils, types
-from numba.core.datamodel import PrimitiveModel
-from numba.core.imputils import lower_builtin
-from numba.core.typing import signature
-from numba.core.typing.templates import AbstractTemplate, infer_global
+from numba.core import cgutils, datamodel, imputils, types, typing
+from numba.core.typing import templates
 from numba.extending import intrinsic, register_model
 
 __all__ = [
     "alternate",
     "backwards",
-    "fused", "inlined", "load", "load_four", "put", "rounded", "spread", "transposed", "widened"]
+    "fused",
+    "inlined",
+    "load",
+    "load_four",
+    "put",
+    "rounded",
+    "spread",
+    "transposed",
+    "where_seen",
+    "widened",
+]
 
-F = TypeVar("F", bound=Callable[..., object])
 _BYTES = 32
+# Numba has few annotations.
+_datamodel: Any = datamodel
+_imputils: Any = imputils
+_templates: Any = templates
+_types: Any = types
+_typing: Any = typing
+_register: Any = register_model
 _NUMBERS = {32: ir.FloatType(), 64: ir.DoubleType()}
 
 
-def inlined(function: F) -> F:
+def inlined(function: Callable[..., Any]) -> Any:
     """Compile a part of kernels, as `compiled` does, that becomes part of each kernel which calls it."""
-    return cast(F, numba.njit(nogil=True, error_model="numpy", forceinline=True)(function))
+    return numba.njit(nogil=True, error_model="numpy", forceinline=True)(function)
 
 
-class _Vector(types.Type):  # type: ignore[misc]
+def _instruction(function: Callable[..., Any]) -> Any:
+    return intrinsic(function)
+
+
+class _Vector(_types.Type):  # type: ignore[misc]
     """Type of some numbers of one type."""
 
     def __init__(self, number: Any, count: int) -> None:
@@ -46,32 +63,32 @@ class _Vector(types.Type):  # type: ignore[misc]
         return ir.VectorType(_NUMBERS[self.number.bitwidth], self.count)
 
 
-@register_model(_Vector)
-class _VectorModel(PrimitiveModel):  # type: ignore[misc]
+@_register(_Vector)
+class _VectorModel(_datamodel.PrimitiveModel):  # type: ignore[misc]
     def __init__(self, dmm: Any, fe_type: _Vector) -> None:
         super().__init__(dmm, fe_type, fe_type.made_of)
 
 
-@infer_global(operator.add)
-@infer_global(operator.sub)
-@infer_global(operator.mul)
-class _OfTwo(AbstractTemplate):  # type: ignore[misc]
+@_templates.infer_global(operator.add)
+@_templates.infer_global(operator.sub)
+@_templates.infer_global(operator.mul)
+class _OfTwo(_templates.AbstractTemplate):  # type: ignore[misc]
     def generic(self, args: Any, kws: Any) -> Any:
         alike = len(args) == 2 and isinstance(args[0], _Vector) and args[0] == args[1]
-        return signature(args[0], *args) if alike else None
+        return _typing.signature(args[0], *args) if alike else None
 
 
-@infer_global(operator.neg)
-class _OfOne(AbstractTemplate):  # type: ignore[misc]
+@_templates.infer_global(operator.neg)
+class _OfOne(_templates.AbstractTemplate):  # type: ignore[misc]
     def generic(self, args: Any, kws: Any) -> Any:
-        return signature(args[0], *args) if len(args) == 1 and isinstance(args[0], _Vector) else None
+        return _typing.signature(args[0], *args) if len(args) == 1 and isinstance(args[0], _Vector) else None
 
 
 def _lower(function: Any, name: str, number: int) -> None:
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return getattr(builder, name)(*args)
 
-    lower_builtin(function, *([_Vector] * number))(build)
+    _imputils.lower_builtin(function, *([_Vector] * number))(build)
 
 
 _lower(operator.add, "fadd", 2)
@@ -91,13 +108,13 @@ def _loader(count: int | None) -> Any:
         made = _Vector(number, count or 8 * _BYTES // number.bitwidth)
 
         def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            found = builder.load(_pointer(context, builder, sig.args[0], *args, made.made_of))
+            found = builder.load(_pointer(context, builder, sig.args[0], args[0], args[1], made.made_of))
             found.align = number.bitwidth // 8
             return found
 
-        return made(array, types.intp), build
+        return made(array, _types.intp), build
 
-    return intrinsic(typed)
+    return _instruction(typed)
 
 
 load = _loader(None)
@@ -106,7 +123,7 @@ load_four = _loader(4)
 """The same of four numbers."""
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_instruction
 def put(context: Any, array: Any, index: Any, vector: Any) -> Any:
     """Store a vector at an index of a contiguous array of one dimension: ``put(array, index, vector)``."""
 
@@ -115,13 +132,13 @@ def put(context: Any, array: Any, index: Any, vector: Any) -> Any:
         builder.store(args[2], to).align = vector.number.bitwidth // 8
         return context.get_dummy_value()
 
-    return types.void(array, types.intp, vector), build
+    return _types.void(array, _types.intp, vector), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_instruction
 def rounded(context: Any, vector: Any) -> Any:
     """Convert a vector to single precision: ``rounded(vector)``."""
-    made = _Vector(types.float32, vector.count)
+    made = _Vector(_types.float32, vector.count)
 
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return builder.fptrunc(args[0], made.made_of)
@@ -129,10 +146,10 @@ def rounded(context: Any, vector: Any) -> Any:
     return made(vector), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_instruction
 def widened(context: Any, vector: Any) -> Any:
     """Convert a vector to double precision: ``widened(vector)``."""
-    made = _Vector(types.float64, vector.count)
+    made = _Vector(_types.float64, vector.count)
 
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return builder.fpext(args[0], made.made_of)
@@ -140,7 +157,7 @@ def widened(context: Any, vector: Any) -> Any:
     return made(vector), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_instruction
 def spread(context: Any, number: Any) -> Any:
     """Return a vector all of whose numbers are one: ``spread(number)``."""
     made = _Vector(number, 8 * _BYTES // number.bitwidth)
@@ -154,7 +171,7 @@ def spread(context: Any, number: Any) -> Any:
     return made(number), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_instruction
 def fused(context: Any, a: Any, b: Any, c: Any) -> Any:
     """Return a * b + c, rounded once."""
 
@@ -167,7 +184,7 @@ def fused(context: Any, a: Any, b: Any, c: Any) -> Any:
     return a(a, a, a), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_instruction
 def backwards(context: Any, vector: Any) -> Any:
     """Return the numbers of a vector in reverse order."""
 
@@ -182,7 +199,7 @@ def _shuffled(builder: Any, a: Any, b: Any, order: list[int]) -> Any:
     return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), len(order)), order))
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_instruction
 def alternate(context: Any, vector: Any) -> Any:
     """Return the even and the odd numbers of a vector, a tuple."""
     made = _Vector(vector.number, vector.count // 2)
@@ -191,10 +208,21 @@ def alternate(context: Any, vector: Any) -> Any:
         parts = [_shuffled(builder, args[0], args[0], list(range(n, vector.count, 2))) for n in range(2)]
         return context.make_tuple(builder, sig.return_type, parts)
 
-    return types.UniTuple(made, 2)(vector), build
+    return _types.UniTuple(made, 2)(vector), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@_instruction
+def where_seen(context: Any, seen: Any, vector: Any) -> Any:
+    """Return the numbers of a vector where those of another one are not zero, and zero elsewhere."""
+
+    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        zeros = ir.Constant(seen.made_of, [0.0] * seen.count)
+        return builder.select(builder.fcmp_unordered("!=", args[0], zeros), args[1], zeros)
+
+    return vector(seen, vector), build
+
+
+@_instruction
 def transposed(context: Any, rows: Any) -> Any:
     """Turn as many vectors as each has numbers, a tuple, to those of their first numbers, second numbers, and so on."""
 
