@@ -44,7 +44,7 @@ _NUMBERS = {32: ir.FloatType(), 64: ir.DoubleType()}
 
 def inlined(function: Callable[..., Any]) -> Any:
     """Compile a part of kernels, as `compiled` does, that becomes part of each kernel which calls it."""
-    return numba.njit(nogil=True, error_model="numpy", forceinline=True)(function)
+    return numba.njit(cache=True, nogil=True, error_model="numpy", forceinline=True)(function)
 
 
 def _instruction(function: Callable[..., Any]) -> Any:
