@@ -72,7 +72,7 @@ def prepare_irs2(reference: Reference) -> Reference:
     Reference
         ``alpha`` and ``beta``, (4, 2 LENGTH) float32, and ``dq_table`` if it is there.
     """
-    from calservice.steps.stage1._refpix_irs2_inverse import arranged
+    from calservice.steps.stage1._refpix_irs2_inverse_kernels import arranged
 
     table = reference["irs2_table"]
     factors: dict[str, Array] = {

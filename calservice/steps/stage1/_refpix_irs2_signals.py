@@ -129,7 +129,7 @@ def filled(series: Array, where: Layout, buffers: Buffers) -> Array:
     """
     from calservice.steps.stage1 import _refpix_irs2_fft as fft
     from calservice.steps.stage1 import _refpix_irs2_kernels as kernels
-    from calservice.steps.stage1._refpix_irs2_inverse import real_inverse
+    from calservice.steps.stage1._refpix_irs2_inverse_kernels import real_inverse
 
     made = np.empty_like(series)
     kernels.bridge_gaps(series.reshape(-1), _weights(), made.reshape(-1))
@@ -159,7 +159,7 @@ def drift(series: Array, alpha: Array, beta: Array, buffers: Buffers, out: Array
         (SIZE, SLOTS) float32: the drift, divided by LENGTH; filled.
     """
     from calservice.steps.stage1 import _refpix_irs2_fft as fft
-    from calservice.steps.stage1._refpix_irs2_inverse import weighted_inverse
+    from calservice.steps.stage1._refpix_irs2_inverse_kernels import weighted_inverse
 
     fft.spectrum(series.reshape(-1), buffers.work, buffers.own)
     weighted_inverse(buffers.own, beta, buffers.common, alpha, buffers.work.values, out.reshape(-1))
