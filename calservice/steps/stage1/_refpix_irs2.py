@@ -59,7 +59,7 @@ def science_rows(detector: str) -> Array:
 
 
 def prepare_irs2(reference: Reference) -> Reference:
-    """Return the reference as complex factors.
+    """Return the reference as factors in the order of their use.
 
     Parameters
     ----------
@@ -70,14 +70,15 @@ def prepare_irs2(reference: Reference) -> Reference:
     Returns
     -------
     Reference
-        ``alpha`` and ``beta``, (4, LENGTH) complex64, and ``dq_table`` if it is there.
+        ``alpha`` and ``beta``, (4, 2 LENGTH) float32, and ``dq_table`` if it is there.
     """
+    from calservice.steps.stage1._refpix_irs2_inverse_kernels import arranged
+
     table = reference["irs2_table"]
-    made = {
-        kind: np.stack([np.ascontiguousarray(table[f"{kind}_{n}"], np.float32) for n in range(_AMPLIFIERS)])
+    factors: dict[str, Array] = {
+        kind: np.stack([arranged(np.asarray(table[f"{kind}_{n}"], np.float32)) for n in range(_AMPLIFIERS)])
         for kind in ("alpha", "beta")
     }
-    factors: dict[str, Array] = {kind: values.view(np.complex64) for kind, values in made.items()}
     if "dq_table" in reference:
         factors["dq_table"] = reference["dq_table"]
     return Reference(factors, reference.meta)
@@ -185,7 +186,7 @@ def _correct_integration(
         if keep.all():
             turn = slice(None, None, -1 if where.backwards else 1)
             made[where.rows[0]] = output[turn, where.slots].T + mean[where.rows[0]]
-        fft.spectrum(output.reshape(-1), buffers.common)
+        fft.spectrum(output.reshape(-1), buffers.work, buffers.common)
         for n in range(_AMPLIFIERS):
             places, line = where.rows[n + 1], lines[n + 1, g]
             taken = where.slots[where.spread_from]

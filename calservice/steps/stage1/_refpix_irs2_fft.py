@@ -1,9 +1,8 @@
-"""Fourier transforms of IRS2 time series, whose length is 89 times a power of two.
+"""The forward Fourier transform of IRS2 time series, whose length is 89 times a power of two.
 
-Official results depend, in their last digits, on the precision of NumPy's transforms. Its forward one computes here in
-double precision and rounds the result: any algorithm of that precision gives the same, but for one value in some 10^8.
-Its inverse one computes in single precision: that here has the same factors and order of operations, and so the same
-rounding, but makes only the real part, and does the factor 89, which takes most of the time, for many lines at once.
+NumPy computes it in double precision and rounds the result: any algorithm of that precision gives the same, but for one
+value in some 10^8. Here neighbouring values are taken for one complex value, whose transform has half the length.
+That transform is done as the inverse one, with real and imaginary parts swapped.
 """
 
 from __future__ import annotations
@@ -15,228 +14,105 @@ import numpy as np
 from calservice.model.block import Array
 from calservice.steps.compiled import compiled
 from calservice.steps.stage1._refpix_irs2_layout import LENGTH
+from calservice.steps.stage1._refpix_irs2_passes_kernels import pass_of_eight, pass_of_four, times
+from calservice.steps.stage1._refpix_irs2_vectors import (
+    alternate,
+    backwards,
+    inlined,
+    load,
+    put,
+    rounded,
+    spread,
+    transposed,
+    widened,
+)
 
-__all__ = ["band_spectrum", "real_inverse", "spectrum"]
+__all__ = ["Work", "band_spectrum", "spectrum"]
 
-_EIGHTS, _FOURS, _LAST = 4, 1, 89
-_LINES = 64
-"""Lines of the last pass that are worked on at once, while they are in the cache."""
-_SHORT = LENGTH // _LAST
-_COLUMNS = 32
-"""Frequencies of short transforms that are worked on at once, while they are in the cache."""
-_HALF_ROOT = np.float32(0.70710678118654752440)
+_LAST = 89
+_HALF = LENGTH // 2
+_LANES = 4
+_QUARTER = _HALF // 4
+_ROWS = _QUARTER // 64
+"""Values of each series after three passes."""
+_TILE = 8
+"""Neighbouring frequencies that go through the first three passes together."""
+_PARTS = 2 * _LANES
+"""Numbers in a place: real and imaginary parts of four series."""
+_STEP = (_TILE + 1) * _PARTS
+"""From one row of a tile to the next, padded such that rows do not displace each other from the cache."""
+_FACTORS = 14
+_FINE = 256
+"""Factors of neighbouring frequencies; others are products of these and of coarser ones."""
+_SHORT = _HALF // _LAST
+_STRIDE = _SHORT + 8
+"""From one of 89 parts of a spectrum to the next, padded such that parts do not displace each other from the cache."""
+_HALF_ROOT = 0.70710678118654752440
+
+
+class Work:
+    """Memory for transforms.
+
+    Attributes
+    ----------
+    values : ndarray
+        (LENGTH,) float64.
+    parts : ndarray
+        (2, 89, _STRIDE) float64: a spectrum in parts, each of which ends with the first value of the next.
+    """
+
+    def __init__(self) -> None:
+        self.values = np.empty(LENGTH)
+        self.parts = np.empty((2, _LAST, _STRIDE))
 
 
 @cache
-def _twiddles() -> tuple[tuple[Array, ...], Array]:
-    """Return the factors of each pass, (radix - 1, length, 2) float32, and of the last one, (89, 2)."""
+def _tables() -> tuple[Array, ...]:
+    """Return factors of the second to the last pass, then coarse and fine ones of the first and of the very last."""
     made = []
-    before = 1
-    for radix in (8,) * _EIGHTS + (4,) * _FOURS:
-        length = LENGTH // (before * radix)
-        steps = np.arange(1, radix)[:, None] * np.arange(length)[None, :] * before
-        made.append(_roots(steps, LENGTH))
-        before *= radix
-    return tuple(made), _roots(np.arange(_LAST), _LAST)
+    for before, radix in ((4, 8), (32, 8), (256, 8), (2048, 4)):
+        steps = np.arange(_HALF // (before * radix))[:, None] * np.arange(1, radix)[None, :] * before
+        made.append(_roots(steps / _HALF))
+    half = np.arange(1, _LAST // 2 + 1)
+    made.append(_roots((half[:, None] * half % _LAST) / _LAST).reshape(len(half) // 2, 2, len(half), 2))
+    made[-1] = made[-1].transpose(0, 2, 3, 1)
+    for length in (_HALF, LENGTH):
+        made.append(_roots(np.arange(0, _HALF // 2 + 1, _FINE) / length))
+        made.append(_roots(np.arange(_FINE) / length).T)
+    return tuple(np.ascontiguousarray(factors).reshape(-1) for factors in made)
 
 
-def _roots(steps: Array, number: int) -> Array:
-    angle = 2 * np.pi * (steps / number)
-    return np.stack([np.cos(angle), np.sin(angle)], axis=-1).astype(np.float32)
+def _roots(turns: Array) -> Array:
+    angle = 2 * np.pi * turns
+    return np.stack([np.cos(angle), np.sin(angle)], axis=-1)
 
 
-def real_inverse(spectrum: Array, scratch: Array, out: Array) -> None:
-    """Transform a spectrum to time.
-
-    Parameters
-    ----------
-    spectrum : ndarray
-        (LENGTH, 2) float32: real and imaginary parts; used up.
-    scratch : ndarray
-        Of the same shape; used up.
-    out : ndarray
-        (LENGTH,) float32: the real part of the inverse transform; filled.
-    """
-    twiddles, last = _twiddles()
-    before = 1
-    given, made = spectrum, scratch
-    for factors in twiddles:
-        run = _pass_of_eight if len(factors) == 7 else _pass_of_four
-        run(given, before, factors, made)
-        before *= len(factors) + 1
-        given, made = made, given
-    _last_pass(given, last, np.float32(1) / np.float32(LENGTH), out)
-
-
-@compiled
-def _times(real: np.float32, imaginary: np.float32, factor: Array, out: Array, at: int) -> None:
-    out[at, 0] = real * factor[0] - imaginary * factor[1]
-    out[at, 1] = real * factor[1] + imaginary * factor[0]
-
-
-@compiled
-def _pass_of_eight(given: Array, before: int, factors: Array, out: Array) -> None:
-    """Do one pass of radix 8.
-
-    Parameters
-    ----------
-    given : ndarray
-        (LENGTH, 2) float32.
-    before : int
-        Product of the radices of the passes before.
-    factors : ndarray
-        (7, LENGTH // (8 before), 2) float32.
-    out : ndarray
-        (LENGTH, 2) float32; filled.
-    """
-    length = factors.shape[1]
-    jump = length * before
-    for k in range(before):
-        for i in range(length):
-            at = i + length * 8 * k
-            r0, i0 = given[at, 0], given[at, 1]
-            r1, i1 = given[at + length, 0], given[at + length, 1]
-            r2, i2 = given[at + 2 * length, 0], given[at + 2 * length, 1]
-            r3, i3 = given[at + 3 * length, 0], given[at + 3 * length, 1]
-            r4, i4 = given[at + 4 * length, 0], given[at + 4 * length, 1]
-            r5, i5 = given[at + 5 * length, 0], given[at + 5 * length, 1]
-            r6, i6 = given[at + 6 * length, 0], given[at + 6 * length, 1]
-            r7, i7 = given[at + 7 * length, 0], given[at + 7 * length, 1]
-            # odd ones
-            r1, i1, r5, i5 = r1 + r5, i1 + i5, r1 - r5, i1 - i5
-            r3, i3, r7, i7 = r3 + r7, i3 + i7, r3 - r7, i3 - i7
-            r7, i7 = -i7, r7
-            r1, i1, r3, i3 = r1 + r3, i1 + i3, r1 - r3, i1 - i3
-            r3, i3 = -i3, r3
-            r5, i5, r7, i7 = r5 + r7, i5 + i7, r5 - r7, i5 - i7
-            r5, i5 = _HALF_ROOT * (r5 - i5), _HALF_ROOT * (i5 + r5)
-            r7, i7 = _HALF_ROOT * (-r7 - i7), _HALF_ROOT * (r7 - i7)
-            # even ones
-            r0, i0, r4, i4 = r0 + r4, i0 + i4, r0 - r4, i0 - i4
-            r2, i2, r6, i6 = r2 + r6, i2 + i6, r2 - r6, i2 - i6
-            r0, i0, r2, i2 = r0 + r2, i0 + i2, r0 - r2, i0 - i2
-            r6, i6 = -i6, r6
-            r4, i4, r6, i6 = r4 + r6, i4 + i6, r4 - r6, i4 - i6
-            to = i + length * k
-            out[to, 0], out[to, 1] = r0 + r1, i0 + i1
-            _times(r4 + r5, i4 + i5, factors[0, i], out, to + jump)
-            _times(r2 + r3, i2 + i3, factors[1, i], out, to + 2 * jump)
-            _times(r6 + r7, i6 + i7, factors[2, i], out, to + 3 * jump)
-            _times(r0 - r1, i0 - i1, factors[3, i], out, to + 4 * jump)
-            _times(r4 - r5, i4 - i5, factors[4, i], out, to + 5 * jump)
-            _times(r2 - r3, i2 - i3, factors[5, i], out, to + 6 * jump)
-            _times(r6 - r7, i6 - i7, factors[6, i], out, to + 7 * jump)
-
-
-@compiled
-def _pass_of_four(given: Array, before: int, factors: Array, out: Array) -> None:
-    """Do one pass of radix 4; parameters as in `_pass_of_eight`."""
-    length = factors.shape[1]
-    jump = length * before
-    for k in range(before):
-        for i in range(length):
-            at = i + length * 4 * k
-            r0, i0 = given[at, 0], given[at, 1]
-            r1, i1 = given[at + length, 0], given[at + length, 1]
-            r2, i2 = given[at + 2 * length, 0], given[at + 2 * length, 1]
-            r3, i3 = given[at + 3 * length, 0], given[at + 3 * length, 1]
-            r0, i0, r2, i2 = r0 + r2, i0 + i2, r0 - r2, i0 - i2
-            r1, i1, r3, i3 = r1 + r3, i1 + i3, r1 - r3, i1 - i3
-            r3, i3 = -i3, r3
-            to = i + length * k
-            out[to, 0], out[to, 1] = r0 + r1, i0 + i1
-            _times(r2 + r3, i2 + i3, factors[0, i], out, to + jump)
-            _times(r0 - r1, i0 - i1, factors[1, i], out, to + 2 * jump)
-            _times(r2 - r3, i2 - i3, factors[2, i], out, to + 3 * jump)
-
-
-@compiled
-def _last_pass(given: Array, roots: Array, scale: np.float32, out: Array) -> None:
-    """Do the pass of radix 89, of whose results only the real parts are wanted.
-
-    Parameters
-    ----------
-    given : ndarray
-        (LENGTH, 2) float32: 89 values of each line, one line after the other.
-    roots : ndarray
-        (89, 2) float32.
-    scale : float32
-        Factor of the result.
-    out : ndarray
-        (LENGTH,) float32; filled.
-    """
-    radix = roots.shape[0]
-    half = (radix + 1) // 2
-    lines = out.size // radix
-    sums = np.empty((half, _LINES), np.float32)
-    differences = np.empty((half, _LINES), np.float32)
-    even, odd = np.empty(_LINES, np.float32), np.empty(_LINES, np.float32)
-    cosine, sine = np.empty(6, np.float32), np.empty(6, np.float32)
-    for start in range(0, lines, _LINES):
-        for k in range(_LINES):
-            at = (start + k) * radix
-            sums[0, k] = given[at, 0]
-            for j in range(1, half):
-                sums[j, k] = given[at + j, 0] + given[at + radix - j, 0]
-                differences[j, k] = given[at + j, 1] - given[at + radix - j, 1]
-        for k in range(_LINES):
-            even[k] = sums[0, k]
-        for j in range(1, half):
-            for k in range(_LINES):
-                even[k] += sums[j, k]
-        for k in range(_LINES):
-            out[start + k] = even[k] * scale
-        for n in range(1, half):
-            c1, c2 = roots[n, 0], roots[2 * n, 0]
-            s1, s2 = roots[n, 1], roots[2 * n, 1]
-            for k in range(_LINES):
-                even[k] = sums[0, k] + c1 * sums[1, k] + c2 * sums[2, k]
-                odd[k] = -(s1 * differences[1, k] + s2 * differences[2, k])
-            turn = 2 * n
-            for j in range(3, half, 6):
-                for m in range(6):
-                    turn = (turn + n) % radix
-                    cosine[m], sine[m] = roots[turn, 0], roots[turn, 1]
-                c1, c2, c3, c4, c5, c6 = cosine[0], cosine[1], cosine[2], cosine[3], cosine[4], cosine[5]
-                s1, s2, s3, s4, s5, s6 = sine[0], sine[1], sine[2], sine[3], sine[4], sine[5]
-                for k in range(_LINES):
-                    value = even[k] + (sums[j, k] * c1 + sums[j + 1, k] * c2)
-                    value += sums[j + 2, k] * c3 + sums[j + 3, k] * c4
-                    even[k] = value + (sums[j + 4, k] * c5 + sums[j + 5, k] * c6)
-                for k in range(_LINES):
-                    value = odd[k] - (differences[j, k] * s1 + differences[j + 1, k] * s2)
-                    value -= differences[j + 2, k] * s3 + differences[j + 3, k] * s4
-                    odd[k] = value - (differences[j + 4, k] * s5 + differences[j + 5, k] * s6)
-            for k in range(_LINES):
-                out[start + k + lines * n] = (even[k] + odd[k]) * scale
-                out[start + k + lines * (radix - n)] = (even[k] - odd[k]) * scale
-
-
-@cache
-def _turns() -> tuple[Array, Array]:
-    """Return by how much short transforms are turned, (89, _SHORT // 2 + 1, 2), and the roots, (89, 2): float64."""
-    steps = np.arange(_LAST)[:, None] * np.arange(_SHORT // 2 + 1)[None, :]
-    angles = [2 * np.pi * (steps / LENGTH), 2 * np.pi * (np.arange(_LAST) / _LAST)]
-    turns, roots = (np.stack([np.cos(angle), -np.sin(angle)], axis=-1) for angle in angles)
-    return turns, roots
-
-
-def spectrum(series: Array, out: Array) -> None:
+def spectrum(series: Array, work: Work, out: Array) -> None:
     """Transform a time series, and divide it by its length.
 
     Parameters
     ----------
     series : ndarray
         (LENGTH,) float32.
+    work : Work
+        Overwritten.
     out : ndarray
-        (LENGTH, 2) float32: real and imaginary parts, rounded before they are divided; filled.
+        (2, LENGTH // 2 + 1) float32: real and imaginary parts, rounded before they are divided; filled.
     """
-    every = np.arange((_LAST + 1) // 2)
-    scale = np.float32(1) / np.float32(LENGTH)
-    _join(_short_transforms(series), *_turns(), every, np.empty(0), scale, out)
+    _transform(series, work, _LAST // 4)
+    _separate(
+        work.parts,
+        _tables()[-2],
+        _tables()[-1],
+        _HALF // 2 + 1,
+        np.empty(0),
+        np.float32(1) / np.float32(LENGTH),
+        out[0],
+        out[1],
+    )
 
 
-def band_spectrum(series: Array, band: Array, out: Array) -> None:
+def band_spectrum(series: Array, band: Array, edge: int, work: Work, out: Array) -> None:
     """Transform a time series, and let pass only some frequencies.
 
     Parameters
@@ -245,108 +121,229 @@ def band_spectrum(series: Array, band: Array, out: Array) -> None:
         (LENGTH,) float32.
     band : ndarray
         (LENGTH // 2 + 1,) float64: factors.
+    edge : int
+        All factors are 0 but so many of the first, and of the last ones.
+    work : Work
+        Overwritten.
     out : ndarray
-        (LENGTH, 2) float32: real and imaginary parts, rounded before and after; filled.
+        (2, LENGTH // 2 + 1) float32: real and imaginary parts, rounded before and after; filled where factors
+        are not 0.
     """
-    near = np.unique((np.flatnonzero(band) + _SHORT // 2) // _SHORT)
-    near = near[near <= _LAST // 2]
-    out[:] = 0
-    _join(_short_transforms(series), *_turns(), near, band, np.float32(1), out)
+    _transform(series, work, -(-(edge * _LAST // _HALF + 1) // 2))
+    _separate(work.parts, _tables()[-2], _tables()[-1], edge, band, np.float32(1), out[0], out[1])
 
 
-def _short_transforms(series: Array) -> Array:
-    """Return the transforms of every 89th value, (89, _SHORT // 2 + 1, 2) float64."""
-    from scipy import fft
+def _transform(series: Array, work: Work, wanted: int) -> None:
+    second, third, fourth, fifth, last, coarse, fine = _tables()[:7]
+    _first_passes(series, coarse, fine, second, third, work.values)
+    _last_passes(work.values, fourth, fifth, last, wanted, work.parts.reshape(-1))
+    work.parts[:, :-1, _SHORT] = work.parts[:, 1:, 0]
+    work.parts[:, -1, _SHORT] = work.parts[:, 0, 0]
 
-    parts = np.empty((_LAST, _SHORT))
-    _every_89th(series, parts)
-    made: Array = fft.rfft(parts, axis=1, overwrite_x=True)
-    return made.view(np.float64).reshape(_LAST, -1, 2)
+
+@inlined
+def _factor(coarse, fine, at):  # type: ignore[no-untyped-def]
+    """Return the factors of neighbouring frequencies, of which the first is a multiple of four."""
+    n, m = at // _FINE * 2, at % _FINE
+    return times(load(fine, m), load(fine, _FINE + m), spread(coarse[n]), spread(coarse[n + 1]))
+
+
+@inlined
+def _parts(series, at):  # type: ignore[no-untyped-def]
+    """Return imaginary and real parts of neighbouring values."""
+    even, odd = alternate(load(series, 2 * at))
+    return widened(odd), widened(even)
+
+
+@inlined
+def _first_pass(series, at, coarse, fine, out, to):  # type: ignore[no-untyped-def]
+    """Do the first pass, of radix 4, on four neighbouring values."""
+    r0, i0 = _parts(series, at)
+    r1, i1 = _parts(series, at + _QUARTER)
+    r2, i2 = _parts(series, at + 2 * _QUARTER)
+    r3, i3 = _parts(series, at + 3 * _QUARTER)
+    r0, i0, r2, i2 = r0 + r2, i0 + i2, r0 - r2, i0 - i2
+    r1, i1, r3, i3 = r1 + r3, i1 + i3, r1 - r3, i1 - i3
+    r3, i3 = -i3, r3
+    c, s = _factor(coarse, fine, at)
+    c2, s2 = times(c, s, c, s)
+    c3, s3 = times(c2, s2, c, s)
+    x1, y1 = times(r2 + r3, i2 + i3, c, s)
+    x2, y2 = times(r0 - r1, i0 - i1, c2, s2)
+    x3, y3 = times(r2 - r3, i2 - i3, c3, s3)
+    rows = transposed((r0 + r1, x1, x2, x3))
+    for m in range(4):
+        put(out, to + m * _PARTS, rows[m])
+    rows = transposed((i0 + i1, y1, y2, y3))
+    for m in range(4):
+        put(out, to + m * _PARTS + _LANES, rows[m])
 
 
 @compiled
-def _every_89th(series: Array, out: Array) -> None:
-    count, length = out.shape
-    for start in range(0, length, _LINES):
-        for n in range(count):
-            for m in range(start, start + _LINES):
-                out[n, m] = np.float64(series[n + count * m])
-
-
-@compiled
-def _put(real: float, imaginary: float, at: int, band: Array, scale: np.float32, out: Array) -> None:
-    """Round a value of the spectrum, weigh it, and write it and its mirror image."""
-    first, second = np.float32(real), np.float32(imaginary)
-    if band.size:
-        first, second = np.float32(np.float64(first) * band[at]), np.float32(np.float64(second) * band[at])
-    else:
-        first, second = first * scale, second * scale
-    out[at, 0], out[at, 1] = first, second
-    if at:
-        out[out.shape[0] - at, 0], out[out.shape[0] - at, 1] = first, -second
-
-
-@compiled
-def _turned(value: Array, turn: Array) -> tuple[float, float]:
-    return value[0] * turn[0] - value[1] * turn[1], value[0] * turn[1] + value[1] * turn[0]
-
-
-@compiled
-def _join(parts: Array, turns: Array, roots: Array, wanted: Array, band: Array, scale: np.float32, out: Array) -> None:
-    """Join short transforms to the spectrum of the whole.
+def _first_passes(series: Array, coarse: Array, fine: Array, second: Array, third: Array, out: Array) -> None:
+    """Do a pass of radix 4 and two of radix 8.
 
     Parameters
     ----------
-    parts, turns : ndarray
-        (89, frequency, 2) float64: transforms of every 89th value, and by how much each is turned.
-    roots : ndarray
-        (89, 2) float64.
-    wanted : ndarray
-        (n,) int64: which multiples of the number of frequencies are made, with what lies around them.
-    band : ndarray
-        (LENGTH // 2 + 1,) float64 factors, or nothing.
-    scale : float32
-        Factor instead.
+    series : ndarray
+        (LENGTH,) float32.
+    coarse, fine, second, third : ndarray
+        Factors of the passes.
     out : ndarray
-        (LENGTH, 2) float32; filled where wanted.
+        (LENGTH,) float64: (eight, eight, _ROWS, part, four) results, of which the second, third, and first pass made
+        the series; filled.
     """
-    count, length = parts.shape[:2]
-    half = (count + 1) // 2
-    sums = np.empty((half, 2 * _COLUMNS))
-    differences = np.empty((half, 2 * _COLUMNS))
-    even, odd = np.empty(2 * _COLUMNS), np.empty(2 * _COLUMNS)
-    cosine, sine = np.empty(4), np.empty(4)
-    for start in range(0, length, _COLUMNS):
-        width = min(_COLUMNS, length - start)
-        for k in range(width):
-            sums[0, k], sums[0, _COLUMNS + k] = parts[0, start + k, 0], parts[0, start + k, 1]
-        for j in range(1, half):
-            for k in range(width):
-                r1, i1 = _turned(parts[j, start + k], turns[j, start + k])
-                r2, i2 = _turned(parts[count - j, start + k], turns[count - j, start + k])
-                sums[j, k], sums[j, _COLUMNS + k] = r1 + r2, i1 + i2
-                differences[j, k], differences[j, _COLUMNS + k] = r1 - r2, i1 - i2
-        for n in wanted:
-            for k in range(2 * _COLUMNS):
-                even[k] = sums[0, k]
-                odd[k] = 0.0
-            turn = 0
-            for j in range(1, half, 4):
-                for m in range(4):
-                    turn = (turn + n) % count
-                    cosine[m], sine[m] = roots[turn, 0], roots[turn, 1]
-                c1, c2, c3, c4 = cosine[0], cosine[1], cosine[2], cosine[3]
-                s1, s2, s3, s4 = sine[0], sine[1], sine[2], sine[3]
-                for k in range(2 * _COLUMNS):
-                    even[k] += c1 * sums[j, k] + c2 * sums[j + 1, k] + c3 * sums[j + 2, k] + c4 * sums[j + 3, k]
-                for k in range(2 * _COLUMNS):
-                    odd[k] += (s1 * differences[j, k] + s2 * differences[j + 1, k]) + (
-                        s3 * differences[j + 2, k] + s4 * differences[j + 3, k]
-                    )
-            centre = n * 2 * (length - 1)
-            for k in range(width):
-                r, i = even[k], even[_COLUMNS + k]
-                dr, di = odd[k], odd[_COLUMNS + k]
-                _put(r - di, i + dr, centre + start + k, band, scale, out)
-                if n:
-                    _put(r + di, dr - i, centre - start - k, band, scale, out)
+    tile = np.empty(64 * _STEP)
+    jump = _ROWS * _PARTS
+    for start in range(0, _ROWS, _TILE):
+        for p in range(64):
+            for h in range(0, _TILE, _LANES):
+                _first_pass(series, start + h + _ROWS * p, coarse, fine, tile, p * _STEP + h * _PARTS)
+        for p in range(8):
+            use = (start + _ROWS * p) * _FACTORS
+            at = p * _STEP
+            pass_of_eight(tile, at, 8 * _STEP, _TILE, _PARTS, second, use, tile, at, 8 * _STEP, _PARTS, _HALF_ROOT)
+        for p in range(8):
+            at, to, use = p * 8 * _STEP, p * 8 * jump + start * _PARTS, start * _FACTORS
+            pass_of_eight(tile, at, _STEP, _TILE, _PARTS, third, use, out, to, jump, _PARTS, _HALF_ROOT)
+
+
+@compiled
+def _last_passes(values: Array, fourth: Array, fifth: Array, last: Array, wanted: int, out: Array) -> None:
+    """Do the other passes.
+
+    Parameters
+    ----------
+    values : ndarray
+        As `_first_passes` makes it; overwritten.
+    fourth, fifth, last : ndarray
+        Factors of the passes.
+    wanted : int
+        How many pairs of parts of the result, of 89, are wanted on each side, besides the first.
+    out : ndarray
+        (2 * 89 * _STRIDE,) float64: all imaginary, then all real parts; filled where wanted.
+    """
+    sums, differences = np.empty((2, (_LAST + 1) // 2 * _PARTS)), np.empty((2, _LAST // 2 * _PARTS))
+    step = _ROWS // 8 * _PARTS
+    size = _ROWS * _PARTS
+    for block in range(32):
+        # two blocks whose results lie side by side
+        first = (block // 8 * 16 + block % 8) * size
+        for start in (first, first + 8 * size):
+            pass_of_eight(values, start, step, _ROWS // 8, _PARTS, fourth, 0, values, start, step, _PARTS, _HALF_ROOT)
+            for n in range(8):
+                pass_of_four(values, start + n * step, _PARTS, fifth)
+        for n in range(8):
+            for m in range(4):
+                at = first + n * step + m * _LAST * _PARTS
+                to = 4 * (block // 8 * 2 + block % 8 * 8 + n * 64 + m * 512)
+                for h in range(2):
+                    _fold(values, at + h * 8 * size, sums[h], differences[h])
+                    _first_of_89(sums[h], out, to + 4 * h)
+                for pair in range(wanted):
+                    for h in range(2):
+                        _pass_of_89(sums[h], differences[h], last, pair, out, to + 4 * h)
+
+
+@inlined
+def _fold(values, at, sums, differences):  # type: ignore[no-untyped-def]
+    """Add values to their mirror images, and subtract these."""
+    put(sums, 0, load(values, at))
+    put(sums, _LANES, load(values, at + _LANES))
+    for j in range(1, (_LAST + 1) // 2):
+        near, far, to = at + j * _PARTS, at + (_LAST - j) * _PARTS, j * _PARTS
+        for part in range(0, _PARTS, _LANES):
+            a, b = load(values, near + part), load(values, far + part)
+            put(sums, to + part, a + b)
+            put(differences, to + part - _PARTS, a - b)
+
+
+@inlined
+def _first_of_89(sums, out, to):  # type: ignore[no-untyped-def]
+    """Write the first of the results of the last pass."""
+    a, b = load(sums, 0), load(sums, _LANES)
+    for j in range(1, (_LAST + 1) // 2):
+        a, b = a + load(sums, j * _PARTS), b + load(sums, j * _PARTS + _LANES)
+    put(out, to, a)
+    put(out, to + _LAST * _STRIDE, b)
+
+
+@inlined
+def _pass_of_89(sums, differences, factors, n, out, to):  # type: ignore[no-untyped-def]
+    """Do the last pass for two pairs of results."""
+    short = _STRIDE
+    half = _LAST * _STRIDE
+    use = n * (_LAST // 2) * 4
+    a0, b0 = load(sums, 0), load(sums, _LANES)
+    a1, b1 = a0, b0
+    x0, y0 = a0 - a0, a0 - a0
+    x1, y1 = x0, y0
+    for j in range(_LAST // 2):
+        at, w = j * _PARTS, use + 4 * j
+        c0, c1, s0, s1 = spread(factors[w]), spread(factors[w + 1]), spread(factors[w + 2]), spread(factors[w + 3])
+        p, q = load(sums, at + _PARTS), load(sums, at + _PARTS + _LANES)
+        a0, b0, a1, b1 = a0 + c0 * p, b0 + c0 * q, a1 + c1 * p, b1 + c1 * q
+        p, q = load(differences, at), load(differences, at + _LANES)
+        x0, y0, x1, y1 = x0 + s0 * p, y0 + s0 * q, x1 + s1 * p, y1 + s1 * q
+    low, high = to + short * (2 * n + 1), to + short * (_LAST - 2 * n - 1)
+    put(out, low, a0 - y0)
+    put(out, low + half, b0 + x0)
+    put(out, high, a0 + y0)
+    put(out, high + half, b0 - x0)
+    low, high = low + short, high - short
+    put(out, low, a1 - y1)
+    put(out, low + half, b1 + x1)
+    put(out, high, a1 + y1)
+    put(out, high + half, b1 - x1)
+
+
+@compiled
+def _separate(
+    given: Array, coarse: Array, fine: Array, count: int, band: Array, scale: np.float32, real: Array, imaginary: Array
+) -> None:
+    """Make the spectrum of a series of that of its pairs of values.
+
+    Parameters
+    ----------
+    given : ndarray
+        (2, 89, _STRIDE) float64, as `_last_passes` makes it.
+    coarse, fine : ndarray
+        Factors.
+    count : int
+        How many frequencies are wanted on each side, up to half of all.
+    band : ndarray
+        (LENGTH // 2 + 1,) float64: what passes of each, or nothing.
+    scale : float32
+        Factor of the result.
+    real, imaginary : ndarray
+        (LENGTH // 2 + 1,) float32; filled where wanted.
+    """
+    half = spread(0.5)
+    scales = spread(np.float64(scale))
+    for n in range(-(-count // _SHORT)):
+        low, high = n, _LAST - 1 - n
+        imaginary1, real1, imaginary2, real2 = given[0, low], given[1, low], given[0, high], given[1, high]
+        for m in range(0, min(_SHORT, count - n * _SHORT), _LANES):
+            mirror = _SHORT - m - _LANES + 1
+            at = n * _SHORT + m
+            i1, r1 = load(imaginary1, m), load(real1, m)
+            i2, r2 = backwards(load(imaginary2, mirror)), backwards(load(real2, mirror))
+            c, s = _factor(coarse, fine, at)
+            even, odd = r1 + r2, i1 - i2
+            x, y = r1 - r2, i1 + i2
+            # minus i times the factor, whose angle is negative
+            p, q = c * y - s * x, -(c * x + s * y)
+            _finish(half * (even + p), half * (odd + q), at, band, False, scales, real, imaginary)
+            mirror = _HALF - at - _LANES + 1
+            _finish(half * (even - p), half * (q - odd), mirror, band, True, scales, real, imaginary)
+
+
+@inlined
+def _finish(real, imaginary, at, band, turned, scale, out_real, out_imaginary):  # type: ignore[no-untyped-def]
+    """Round values of the spectrum, weigh and write them."""
+    if turned:
+        real, imaginary = backwards(real), backwards(imaginary)
+    x, y = rounded(real), rounded(imaginary)
+    factor = load(band, at) if band.size else scale
+    put(out_real, at, rounded(widened(x) * factor))
+    put(out_imaginary, at, rounded(widened(y) * factor))

@@ -11,11 +11,23 @@ import numpy as np
 
 from calservice.model.block import Array
 from calservice.steps.compiled import compiled
+from calservice.steps.stage1._refpix_irs2_vectors import (
+    inlined,
+    load,
+    load_four,
+    put,
+    spread,
+    transposed,
+    where_seen,
+    widened,
+)
 
 __all__ = ["bridge_gaps", "corrected_rows", "fill", "ramp_means", "row_edges", "sampled"]
 
 _STRIP = 128
 """Columns of a file that are turned to time series at once, so that what is written stays in the cache."""
+_PAD = 8
+"""So that their slots do not displace each other from the cache."""
 
 
 @compiled
@@ -89,10 +101,67 @@ def row_edges(
 
 
 @compiled
-def _centred(value: np.float32, mean: float, time: np.float32, start: np.float32, slope: np.float32) -> np.float32:
+def _line_times(size: int, nslots: int, start: int, backwards: bool, out: Array) -> None:
+    """Tell when the lines of a strip begin, from the middle of the frame; all these numbers are exact."""
+    middle = np.float32((size * nslots - 1) / 2)
+    for x in range(out.size):
+        y = size - 1 - start - x if backwards else start + x
+        out[x] = np.float32(y * nslots) - middle
+
+
+@compiled
+def _centred(
+    values: Array, mean: Array, times: Array, slot: np.float32, start: np.float32, slope: np.float32, out: Array
+) -> None:
     """Subtract the mean of the ramp, and the line of the frame from what is then not zero."""
-    made = np.float32(np.float64(value) - mean)
-    return made if made == 0 else np.float32(made - np.float32(start + np.float32(time * slope)))
+    for x in range(_STRIP):
+        made = np.float32(np.float64(values[x]) - mean[x])
+        less = np.float32(made - np.float32(start + np.float32(np.float32(times[x] + slot) * slope)))
+        out[x] = made if made == 0 else less
+
+
+@compiled
+def _turn_to_series(turned: Array, start: int, backwards: bool, out: Array) -> None:
+    """Transpose a strip of columns of the file to lines of a time series."""
+    size, nslots = out.shape
+    given, made = turned.reshape(-1), out.reshape(-1)
+    width = turned.shape[1]
+    for x in range(0, _STRIP, 8):
+        y = size - 1 - start - x if backwards else start + x
+        forth = -nslots if backwards else nslots
+        for slot in range(0, nslots, 8):
+            _transpose_tile(given, slot * width + x, width, made, y * nslots + slot, forth)
+
+
+@compiled
+def _turn_to_columns(series: Array, start: int, backwards: bool, turned: Array) -> None:
+    """Transpose lines of a time series to a strip of columns of the file."""
+    size, nslots = series.shape
+    given, made = series.reshape(-1), turned.reshape(-1)
+    width = turned.shape[1]
+    for x in range(0, _STRIP, 8):
+        y = size - 1 - start - x if backwards else start + x
+        forth = -nslots if backwards else nslots
+        for slot in range(0, nslots, 8):
+            _transpose_tile(given, y * nslots + slot, forth, made, slot * width + x, width)
+
+
+@inlined
+def _transpose_tile(given, at, step, out, to, jump):  # type: ignore[no-untyped-def]
+    rows = transposed(
+        (
+            load(given, at),
+            load(given, at + step),
+            load(given, at + 2 * step),
+            load(given, at + 3 * step),
+            load(given, at + 4 * step),
+            load(given, at + 5 * step),
+            load(given, at + 6 * step),
+            load(given, at + 7 * step),
+        )
+    )
+    for n in range(8):
+        put(out, to + n * jump, rows[n])
 
 
 @compiled
@@ -130,18 +199,16 @@ def sampled(
         (SIZE, SLOTS) float32; filled at the given slots, zero elsewhere.
     """
     size, nslots = out.shape
-    middle = np.float32((size * nslots - 1) / 2)
-    values = np.empty(_STRIP, np.float32)
+    values, times = np.empty(_STRIP, np.float32), np.empty(_STRIP, np.float32)
+    turned = np.zeros((nslots, _STRIP + _PAD), np.float32)
     for start in range(0, size, _STRIP):
-        out[start : start + _STRIP] = np.float32(0)
-        left = size - _STRIP - start if backwards else start
+        _line_times(size, nslots, start, backwards, times)
         for n in range(rows.size):
             row = rows[n]
-            _read(frame, first[row], second[row], left, left + _STRIP, values)
-            for x in range(_STRIP):
-                y = size - 1 - (left + x) if backwards else left + x
-                time = np.float32(np.float32(y * nslots + taken[n]) - middle)
-                out[y, placed[n]] = _centred(values[x], mean[row, left + x], time, line[0], line[1])
+            _read(frame, first[row], second[row], start, start + _STRIP, values)
+            made, base = turned[placed[n], :_STRIP], mean[row, start : start + _STRIP]
+            _centred(values, base, times, np.float32(taken[n]), line[0], line[1], made)
+        _turn_to_series(turned, start, backwards, out)
 
 
 @compiled
@@ -159,21 +226,29 @@ def bridge_gaps(series: Array, weights: Array, out: Array) -> None:
     """
     length = series.size
     half = weights.size // 2
+    count = weights.size // 4 * 4 + 4
+    factors, parts = np.zeros(count), np.empty(8)
+    for n in range(weights.size):
+        factors[n] = np.float64(weights[weights.size - 1 - n])
     for at in range(length):
         out[at] = series[at]
         if series[at] != 0:
             continue
         total, weight = 0.0, 0.0
-        for n in range(-half, half + 1):
-            place = at - n
-            if place < 0:
-                place += length
-            elif place >= length:
-                place -= length
-            value = series[place]
-            total += np.float64(value) * np.float64(weights[half + n])
-            if value != 0:
-                weight += np.float64(weights[half + n])
+        if half <= at < length - count:
+            sums, used = spread(0.0), spread(0.0)
+            for n in range(0, count, 4):
+                values, factor = widened(load_four(series, at - half + n)), load(factors, n)
+                sums, used = sums + values * factor, used + where_seen(values, factor)
+            put(parts, 0, sums)
+            put(parts, 4, used)
+            for n in range(4):
+                total, weight = total + parts[n], weight + parts[4 + n]
+        else:
+            for n in range(weights.size):
+                value = np.float64(series[(at - half + n + length) % length])
+                total += value * factors[n]
+                weight += factors[n] if value != 0 else 0.0
         if np.float32(weight) != 0:
             out[at] = np.float32(total) / np.float32(weight)
 
@@ -236,16 +311,21 @@ def corrected_rows(
         (row, column) float32; filled at the given rows.
     """
     size, nslots = drift.shape
-    middle = np.float32((size * nslots - 1) / 2)
-    values = np.empty(_STRIP, np.float32)
+    values, times = np.empty(_STRIP, np.float32), np.empty(_STRIP, np.float32)
+    turned = np.empty((nslots, _STRIP + _PAD), np.float32)
     for start in range(0, size, _STRIP):
+        _line_times(size, nslots, start, backwards, times)
+        _turn_to_columns(drift, start, backwards, turned)
         for n in range(rows.size):
             row = rows[n]
+            base, less = mean[row, start : start + _STRIP], turned[slots[n], :_STRIP]
             _read(frame, first[row], second[row], start, start + _STRIP, values)
-            for x in range(_STRIP):
-                y = size - 1 - (start + x) if backwards else start + x
-                time = np.float32(np.float32(y * nslots + slots[n]) - middle)
-                base = mean[row, start + x]
-                value = _centred(values[x], base, time, line[0], line[1])
-                value = np.float32(value - np.float32(drift[y, slots[n]] * scale))
-                out[targets[n], start + x] = np.float32(np.float64(value) + base) if plain[n] else value
+            _centred(values, base, times, np.float32(slots[n]), line[0], line[1], values)
+            made = out[targets[n], start : start + _STRIP]
+            if plain[n]:
+                for x in range(_STRIP):
+                    value = np.float32(values[x] - np.float32(less[x] * scale))
+                    made[x] = np.float32(np.float64(value) + base[x])
+            else:
+                for x in range(_STRIP):
+                    made[x] = np.float32(values[x] - np.float32(less[x] * scale))

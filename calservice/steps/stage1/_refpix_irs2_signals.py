@@ -13,8 +13,6 @@ from calservice.steps.stage1._refpix_irs2_layout import LENGTH, NORMAL, REFERENC
 __all__ = ["Buffers", "drift", "filled", "frame_lines"]
 
 _ENDS = np.concatenate([np.arange(BORDER), np.arange(SIZE - BORDER, SIZE)])
-_CHUNK = 1 << 14
-"""Frequencies that are worked on at once, while they are in the cache."""
 _ITERATIONS = 3
 _NEIGHBOURS = 15
 """Samples on each side that gaps are first filled from."""
@@ -89,17 +87,26 @@ def _band() -> Array:
     return made
 
 
+_EDGE = SLOTS // _PERIOD * SIZE // 2 + _ROLL_OFF // 2 + 1
+"""Frequencies next to zero, and next to the highest one, outside of which nothing passes."""
+
+
 class Buffers:
     """Memory for the spectra of one time series after the other.
 
     Attributes
     ----------
-    own, common, scratch : ndarray
-        (LENGTH, 2) float32: real and imaginary parts.
+    own, common, band : ndarray
+        (2, LENGTH // 2 + 1) float32: real and imaginary parts of a spectrum; of ``band``, those that do not pass are 0.
+    work : Work
+        For transforms.
     """
 
     def __init__(self) -> None:
-        self.own, self.common, self.scratch = (np.empty((LENGTH, 2), np.float32) for _ in range(3))
+        from calservice.steps.stage1._refpix_irs2_fft import Work
+
+        self.own, self.common, self.band = (np.zeros((2, LENGTH // 2 + 1), np.float32) for _ in range(3))
+        self.work = Work()
 
 
 def filled(series: Array, where: Layout, buffers: Buffers) -> Array:
@@ -122,6 +129,7 @@ def filled(series: Array, where: Layout, buffers: Buffers) -> Array:
     """
     from calservice.steps.stage1 import _refpix_irs2_fft as fft
     from calservice.steps.stage1 import _refpix_irs2_kernels as kernels
+    from calservice.steps.stage1._refpix_irs2_inverse_kernels import real_inverse
 
     made = np.empty_like(series)
     kernels.bridge_gaps(series.reshape(-1), _weights(), made.reshape(-1))
@@ -129,8 +137,8 @@ def filled(series: Array, where: Layout, buffers: Buffers) -> Array:
     gaps[where.slots[~where.reference]] = False
     passed = np.empty_like(series)
     for _ in range(_ITERATIONS):
-        fft.band_spectrum(made.reshape(-1), _band(), buffers.own)
-        fft.real_inverse(buffers.own, buffers.scratch, passed.reshape(-1))
+        fft.band_spectrum(made.reshape(-1), _band(), _EDGE, buffers.work, buffers.band)
+        real_inverse(buffers.band, _EDGE, buffers.work.values, passed.reshape(-1))
         kernels.fill(passed, np.flatnonzero(gaps), made)
     return made
 
@@ -143,18 +151,15 @@ def drift(series: Array, alpha: Array, beta: Array, buffers: Buffers, out: Array
     series : ndarray
         (SIZE, SLOTS) float32: its reference pixels.
     alpha, beta : ndarray
-        (LENGTH,) complex64: what of the reference output, and of the pixels, the drift contains.
+        (2 LENGTH,) float32, as `arranged` makes them: what of the reference output, and of the pixels, the drift
+        contains.
     buffers : Buffers
         Of which ``common`` holds the spectrum of the reference output; the others are overwritten.
     out : ndarray
         (SIZE, SLOTS) float32: the drift, divided by LENGTH; filled.
     """
     from calservice.steps.stage1 import _refpix_irs2_fft as fft
+    from calservice.steps.stage1._refpix_irs2_inverse_kernels import weighted_inverse
 
-    fft.spectrum(series.reshape(-1), buffers.own)
-    own, common = (parts.view(np.complex64).reshape(-1) for parts in (buffers.own, buffers.common))
-    for start in range(0, LENGTH, _CHUNK):
-        part = slice(start, start + _CHUNK)
-        own[part] *= beta[part]
-        own[part] += alpha[part] * common[part]
-    fft.real_inverse(buffers.own, buffers.scratch, out.reshape(-1))
+    fft.spectrum(series.reshape(-1), buffers.work, buffers.own)
+    weighted_inverse(buffers.own, beta, buffers.common, alpha, buffers.work.values, out.reshape(-1))
