@@ -1,4 +1,4 @@
-"""`compiled`: the one way in which kernels are compiled."""
+"""`compiled` and `inlined`: the one way in which kernels are compiled; and what Numba lacks for them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from llvmlite import ir
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-__all__ = ["compiled", "larger", "smaller"]
+__all__ = ["compiled", "inlined", "larger", "smaller"]
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -32,7 +32,27 @@ def compiled(function: F) -> F:
     callable
         The dispatcher, which compiles at the first call with each combination of types.
     """
-    return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+    return cast(F, _compiled()(function))
+
+
+def inlined(function: Callable[..., Any]) -> Any:
+    """Compile a part of kernels as `compiled` does, such that it becomes part of each kernel which calls it.
+
+    Parameters
+    ----------
+    function : callable
+        As for `compiled`.
+
+    Returns
+    -------
+    callable
+        The dispatcher.
+    """
+    return _compiled(forceinline=True)(function)
+
+
+def _compiled(**more: Any) -> Any:
+    return numba.njit(cache=True, nogil=True, error_model="numpy", **more)
 
 
 def _of_two(name: str) -> Any:

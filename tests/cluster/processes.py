@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -59,17 +60,19 @@ def stage_children(pid: int) -> list[psutil.Process]:
     return found
 
 
+def hold(process: psutil.Process) -> bool:
+    """Suspend a process, so that it cannot end by itself; whether that was in time."""
+    with suppress(psutil.NoSuchProcess):
+        process.suspend()
+        while (status := process.status()) not in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE):
+            time.sleep(0.001)  # signals take a moment
+        return status == psutil.STATUS_STOPPED
+    return False
+
+
 def held_children(pid: int) -> list[psutil.Process]:
-    """Suspend what runs stages below a process, so that it cannot end by itself; return what is suspended."""
-    held = []
-    for process in stage_children(pid):
-        try:
-            process.suspend()
-            if process.status() == psutil.STATUS_STOPPED:
-                held.append(process)
-        except psutil.NoSuchProcess:
-            continue
-    return held
+    """Suspend all that runs stages below a process; return what is suspended."""
+    return [process for process in stage_children(pid) if hold(process)]
 
 
 def gone(processes: list[psutil.Process], seconds: float = 20.0) -> bool:
@@ -126,11 +129,11 @@ class Cluster:
         return owners.pop() if owners else first.pid
 
     def held(self, seconds: float = 60.0) -> tuple[str, psutil.Process]:
-        """Wait until a worker runs a stage, and suspend that; return worker and process."""
+        """Wait until a worker runs a stage, and suspend that one; return worker and process."""
         return until(self._held, "a stage to hold", seconds)
 
     def _held(self) -> tuple[str, psutil.Process] | None:
-        return next(((n, c) for n, w in self.workers.items() for c in held_children(w.pid)), None)
+        return next(((n, c) for n, w in self.workers.items() for c in stage_children(w.pid) if hold(c)), None)
 
     def log(self, name: str) -> str:
         return (self.folder / f"{name}.log").read_text()

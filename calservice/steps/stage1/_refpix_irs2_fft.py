@@ -12,13 +12,12 @@ from functools import cache
 import numpy as np
 
 from calservice.model.block import Array
-from calservice.steps.compiled import compiled
+from calservice.steps.compiled import compiled, inlined
 from calservice.steps.stage1._refpix_irs2_layout import LENGTH
 from calservice.steps.stage1._refpix_irs2_passes_kernels import pass_of_eight, pass_of_four, times
 from calservice.steps.stage1._refpix_irs2_vectors import (
     alternate,
     backwards,
-    inlined,
     load,
     put,
     rounded,

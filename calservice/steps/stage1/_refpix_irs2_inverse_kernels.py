@@ -14,10 +14,10 @@ from typing import NamedTuple
 import numpy as np
 
 from calservice.model.block import Array
-from calservice.steps.compiled import compiled
+from calservice.steps.compiled import compiled, inlined
 from calservice.steps.stage1._refpix_irs2_layout import LENGTH
 from calservice.steps.stage1._refpix_irs2_passes_kernels import eight, pass_of_eight, pass_of_four, times
-from calservice.steps.stage1._refpix_irs2_vectors import backwards, fused, inlined, load, put, spread, transposed
+from calservice.steps.stage1._refpix_irs2_vectors import backwards, fused, load, put, spread, transposed
 
 __all__ = ["arranged", "real_inverse", "weighted_inverse"]
 

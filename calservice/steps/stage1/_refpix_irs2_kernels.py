@@ -10,9 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from calservice.model.block import Array
-from calservice.steps.compiled import compiled
+from calservice.steps.compiled import compiled, inlined
 from calservice.steps.stage1._refpix_irs2_vectors import (
-    inlined,
     load,
     load_four,
     put,

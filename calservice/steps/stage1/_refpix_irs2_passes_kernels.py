@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from calservice.model.block import Array
-from calservice.steps.compiled import compiled
-from calservice.steps.stage1._refpix_irs2_vectors import inlined, load, put, spread
+from calservice.steps.compiled import compiled, inlined
+from calservice.steps.stage1._refpix_irs2_vectors import BYTES, load, put, spread
 
 __all__ = ["eight", "pass_of_eight", "pass_of_four", "times"]
 
@@ -82,7 +82,7 @@ def pass_of_eight(
         The first of them.
     """
     root = spread(half_root)
-    lanes = 32 // given.itemsize
+    lanes = BYTES // given.itemsize
     for n in range(count):
         a, b, c = at + n * forth, at + n * forth + lanes, to + n * on
         w = use + n * _FACTORS
@@ -117,7 +117,7 @@ def pass_of_eight(
 def pass_of_four(values: Array, at: int, forth: int, factors: Array) -> None:
     """Do the pass of radix 4 in place, on 89 places from one on."""
     step = _LAST * forth
-    lanes = 32 // values.itemsize
+    lanes = BYTES // values.itemsize
     for n in range(_LAST):
         a, b = at + n * forth, at + n * forth + lanes
         r0, r1, r2, r3 = load(values, a), load(values, a + step), load(values, a + 2 * step), load(values, a + 3 * step)

@@ -10,17 +10,16 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-import numba
 from llvmlite import ir
 from numba.core import cgutils, datamodel, imputils, types, typing
 from numba.core.typing import templates
 from numba.extending import intrinsic, register_model
 
 __all__ = [
+    "BYTES",
     "alternate",
     "backwards",
     "fused",
-    "inlined",
     "load",
     "load_four",
     "put",
@@ -31,7 +30,8 @@ __all__ = [
     "widened",
 ]
 
-_BYTES = 32
+BYTES = 32
+"""Of a vector, unless it was made of another."""
 # Numba has few annotations.
 _datamodel: Any = datamodel
 _imputils: Any = imputils
@@ -40,11 +40,6 @@ _types: Any = types
 _typing: Any = typing
 _register: Any = register_model
 _NUMBERS = {32: ir.FloatType(), 64: ir.DoubleType()}
-
-
-def inlined(function: Callable[..., Any]) -> Any:
-    """Compile a part of kernels, as `compiled` does, that becomes part of each kernel which calls it."""
-    return numba.njit(cache=True, nogil=True, error_model="numpy", forceinline=True)(function)
 
 
 def _instruction(function: Callable[..., Any]) -> Any:
@@ -105,7 +100,7 @@ def _pointer(context: Any, builder: Any, kind: Any, array: Any, index: Any, vect
 def _loader(count: int | None) -> Any:
     def typed(context: Any, array: Any, index: Any) -> Any:
         number = array.dtype
-        made = _Vector(number, count or 8 * _BYTES // number.bitwidth)
+        made = _Vector(number, count or 8 * BYTES // number.bitwidth)
 
         def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             found = builder.load(_pointer(context, builder, sig.args[0], args[0], args[1], made.made_of))
@@ -160,7 +155,7 @@ def widened(context: Any, vector: Any) -> Any:
 @_instruction
 def spread(context: Any, number: Any) -> Any:
     """Return a vector all of whose numbers are one: ``spread(number)``."""
-    made = _Vector(number, 8 * _BYTES // number.bitwidth)
+    made = _Vector(number, 8 * BYTES // number.bitwidth)
 
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         kind = made.made_of
