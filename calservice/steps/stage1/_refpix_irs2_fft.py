@@ -8,6 +8,7 @@ That transform is done as the inverse one, with real and imaginary parts swapped
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -141,21 +142,21 @@ def _transform(series: Array, work: Work, wanted: int) -> None:
 
 
 @inlined
-def _factor(coarse, fine, at):  # type: ignore[no-untyped-def]
+def _factor(coarse: Any, fine: Any, at: Any) -> Any:
     """Return the factors of neighbouring frequencies, of which the first is a multiple of four."""
     n, m = at // _FINE * 2, at % _FINE
     return times(load(fine, m), load(fine, _FINE + m), spread(coarse[n]), spread(coarse[n + 1]))
 
 
 @inlined
-def _parts(series, at):  # type: ignore[no-untyped-def]
+def _parts(series: Any, at: Any) -> Any:
     """Return imaginary and real parts of neighbouring values."""
     even, odd = alternate(load(series, 2 * at))
     return widened(odd), widened(even)
 
 
 @inlined
-def _first_pass(series, at, coarse, fine, out, to):  # type: ignore[no-untyped-def]
+def _first_pass(series: Any, at: Any, coarse: Any, fine: Any, out: Any, to: Any) -> Any:
     """Do the first pass, of radix 4, on four neighbouring values."""
     r0, i0 = _parts(series, at)
     r1, i1 = _parts(series, at + _QUARTER)
@@ -245,7 +246,7 @@ def _last_passes(values: Array, fourth: Array, fifth: Array, last: Array, wanted
 
 
 @inlined
-def _fold(values, at, sums, differences):  # type: ignore[no-untyped-def]
+def _fold(values: Any, at: Any, sums: Any, differences: Any) -> Any:
     """Add values to their mirror images, and subtract these."""
     put(sums, 0, load(values, at))
     put(sums, _LANES, load(values, at + _LANES))
@@ -258,7 +259,7 @@ def _fold(values, at, sums, differences):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _first_of_89(sums, out, to):  # type: ignore[no-untyped-def]
+def _first_of_89(sums: Any, out: Any, to: Any) -> Any:
     """Write the first of the results of the last pass."""
     a, b = load(sums, 0), load(sums, _LANES)
     for j in range(1, (_LAST + 1) // 2):
@@ -268,7 +269,7 @@ def _first_of_89(sums, out, to):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _pass_of_89(sums, differences, factors, n, out, to):  # type: ignore[no-untyped-def]
+def _pass_of_89(sums: Any, differences: Any, factors: Any, n: Any, out: Any, to: Any) -> Any:
     """Do the last pass for two pairs of results."""
     short = _STRIDE
     half = _LAST * _STRIDE
@@ -338,7 +339,9 @@ def _separate(
 
 
 @inlined
-def _finish(real, imaginary, at, band, turned, scale, out_real, out_imaginary):  # type: ignore[no-untyped-def]
+def _finish(
+    real: Any, imaginary: Any, at: Any, band: Any, turned: Any, scale: Any, out_real: Any, out_imaginary: Any
+) -> Any:
     """Round values of the spectrum, weigh and write them."""
     if turned:
         real, imaginary = backwards(real), backwards(imaginary)

@@ -9,7 +9,7 @@ of eight, and what is worked on stays in the cache until it is done.
 from __future__ import annotations
 
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -145,7 +145,7 @@ def _inverse(own: Array, beta: Array, common: Array, alpha: Array, edge: int, wo
 
 
 @inlined
-def _mirrored(half, at, mirror):  # type: ignore[no-untyped-def]
+def _mirrored(half: Any, at: Any, mirror: Any) -> Any:
     """Return eight values of a spectrum of which there is only the first half."""
     if mirror:
         return backwards(load(half[0], LENGTH - at - _LANES + 1)), -backwards(load(half[1], LENGTH - at - _LANES + 1))
@@ -153,13 +153,13 @@ def _mirrored(half, at, mirror):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _product(a, b, c, d):  # type: ignore[no-untyped-def]
+def _product(a: Any, b: Any, c: Any, d: Any) -> Any:
     """Multiply complex numbers, rounded as by NumPy where the processor can multiply and add at once."""
     return fused(a, c, -(b * d)), fused(a, d, b * c)
 
 
 @inlined
-def _gather(spectra, weights, first, mirror, use, out, to):  # type: ignore[no-untyped-def]
+def _gather(spectra: Any, weights: Any, first: Any, mirror: Any, use: Any, out: Any, to: Any) -> Any:
     """Take neighbouring frequencies of spectra, and add them up with their weights."""
     for n in range(0, _TILE, _LANES):
         at = first + n
@@ -175,7 +175,7 @@ def _gather(spectra, weights, first, mirror, use, out, to):  # type: ignore[no-u
 
 
 @inlined
-def _first_pass(given, at, factors, use, out, to):  # type: ignore[no-untyped-def]
+def _first_pass(given: Any, at: Any, factors: Any, use: Any, out: Any, to: Any) -> Any:
     """Do the first pass on eight neighbouring frequencies."""
     s, b = _TILE * 2, at + _LANES
     r, i = eight(
@@ -298,7 +298,7 @@ def _last_passes(values: Array, fourth: Array, fifth: Array, last: Array, scale:
 
 
 @inlined
-def _fold(values, at, sums, differences):  # type: ignore[no-untyped-def]
+def _fold(values: Any, at: Any, sums: Any, differences: Any) -> Any:
     """Add real parts of values to those of their mirror images, and subtract imaginary parts."""
     put(sums, 0, load(values, at))
     put(sums, _LANES, load(values, at + _PARTS))
@@ -348,7 +348,7 @@ def _pass_of_89(sums: Array, differences: Array, factors: Array, scale: np.float
 
 
 @inlined
-def _pair(values, at, factors, use):  # type: ignore[no-untyped-def]
+def _pair(values: Any, at: Any, factors: Any, use: Any) -> Any:
     """Weigh two values by two pairs of factors."""
     a, b, c, d = load(values, at), load(values, at + _LANES), load(values, at + _PARTS), load(values, at + 3 * _LANES)
     u, v = spread(factors[use]), spread(factors[use + 4])

@@ -7,6 +7,8 @@ step does.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from calservice.model.block import Array
@@ -146,7 +148,7 @@ def _turn_to_columns(series: Array, start: int, backwards: bool, turned: Array) 
 
 
 @inlined
-def _transpose_tile(given, at, step, out, to, jump):  # type: ignore[no-untyped-def]
+def _transpose_tile(given: Any, at: Any, step: Any, out: Any, to: Any, jump: Any) -> Any:
     rows = transposed(
         (
             load(given, at),

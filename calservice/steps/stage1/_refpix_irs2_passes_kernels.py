@@ -15,7 +15,25 @@ _FACTORS = 14
 
 
 @inlined
-def eight(r0, r1, r2, r3, r4, r5, r6, r7, i0, i1, i2, i3, i4, i5, i6, i7, root):  # type: ignore[no-untyped-def]
+def eight(
+    r0: Any,
+    r1: Any,
+    r2: Any,
+    r3: Any,
+    r4: Any,
+    r5: Any,
+    r6: Any,
+    r7: Any,
+    i0: Any,
+    i1: Any,
+    i2: Any,
+    i3: Any,
+    i4: Any,
+    i5: Any,
+    i6: Any,
+    i7: Any,
+    root: Any,
+) -> Any:
     """Transform eight values."""
     # odd ones
     r1, i1, r5, i5 = r1 + r5, i1 + i5, r1 - r5, i1 - i5
@@ -37,12 +55,12 @@ def eight(r0, r1, r2, r3, r4, r5, r6, r7, i0, i1, i2, i3, i4, i5, i6, i7, root):
 
 
 @inlined
-def times(real, imaginary, c, s):  # type: ignore[no-untyped-def]
+def times(real: Any, imaginary: Any, c: Any, s: Any) -> Any:
     return real * c - imaginary * s, real * s + imaginary * c
 
 
 @inlined
-def _turned(real, imaginary, factors, at):  # type: ignore[no-untyped-def]
+def _turned(real: Any, imaginary: Any, factors: Any, at: Any) -> Any:
     """Multiply vectors by one factor."""
     return times(real, imaginary, spread(factors[at]), spread(factors[at + 1]))
 
