@@ -32,7 +32,14 @@ from calservice.model.errors import EngineError, TransientError
 
 __all__ = ["ChildEnd", "Isolate", "shared"]
 
-_NATIVE = ("calservice.run.stage", "calservice.steps.registry", "calservice.run.ready:ready")
+_NATIVE = (
+    "calservice.run.stage",
+    "calservice.run.recipe",
+    "calservice.references.cache",
+    "calservice.references.pinned",
+    "fsspec.implementations.local",
+    "calservice.run.ready:ready",
+)
 _OFFICIAL = ("jwst.pipeline", "jwst.step")
 _LOOK = 0.2
 """Seconds between two looks at whether a call is still wanted."""
