@@ -1,8 +1,8 @@
 """Compiled loops of ramp fitting over tiles of neighbouring pixels.
 
-A tile holds the ramps of up to 64 pixels of one row, (group, pixel), so that flags are counted and
-medians are found for all of them at once in vector registers. The fit itself looks at one pixel at a
-time (`_ramp_fit_segments`). Results are rounded from float64 to float32 once, when they are stored.
+A tile holds the ramps of up to `TILE` pixels of one row, (integration, group, pixel), so that flags are counted,
+medians are found and ramps without flaws are fitted for all of them at once in vector registers. Ramps with flags are
+fitted one at a time (`_ramp_fit_segments`). Results are rounded from float64 to float32 once, when they are stored.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from calservice.model.dqflags import (
     PERSISTENCE,
     SATURATED,
 )
-from calservice.steps.compiled import compiled
+from calservice.steps.compiled import compiled, inlined
 from calservice.steps.stage1._ramp_fit_segments import (
     INVALID,
     TABLED,
@@ -29,6 +29,7 @@ from calservice.steps.stage1._ramp_fit_segments import (
     known,
     settle_image,
     settle_integration,
+    weigh_pixels,
     weight_table,
 )
 from calservice.steps.stage1._ramp_fit_tiles import (
@@ -44,6 +45,9 @@ from calservice.steps.stage1._ramp_fit_tiles import (
 )
 
 __all__ = ["TABLED", "fit_ramps", "load_pixels", "median_network", "weight_table"]
+
+_ROOM = 320 * 1024
+"""Bytes that the ramps of a tile may have to be loaded once, rather than for the medians and again for the fit."""
 
 # Rows of the state of a tile's images.
 _DQ, _UNUSABLE, _SATURATED, _PARTLY, _LOST = range(5)
@@ -86,8 +90,12 @@ def _keep_read_noise(
 
     Also sums up the inverse read variances of all of a pixel's ramps, for the exposure.
     """
-    ramp = np.empty(column.shape[0], np.uint8)
+    ramp, lost = np.empty(column.shape[0], np.uint8), np.uint16(0)
     for c in range(width):
+        lost |= counts[FOUND, c]
+    for c in range(width):
+        totals[4, c] += 1.0 / values[3, c] if values[3, c] > 0.0 and not counts[FOUND, c] & CHARGELOSS else 0.0
+    for c in range(width if lost & CHARGELOSS else 0):
         if counts[FOUND, c] & CHARGELOSS:
             for k in range(column.shape[0]):
                 g = groups[0] + k
@@ -99,11 +107,9 @@ def _keep_read_noise(
             values[3, c] = known(1.0 / weight)
             totals[4, c] += weight
             state[_LOST, c] = 1
-        elif values[3, c] > 0.0:
-            totals[4, c] += 1.0 / values[3, c]
 
 
-@compiled
+@inlined
 def _fit_flagged(
     ramps: Array,
     flags: Array,
@@ -148,12 +154,21 @@ def _fit_tile(
     totals: Array,
     dqs: Array,
     plain: Array,
-) -> None:
-    """Fit one ramp of each pixel of a tile, and add it to the totals and the state of the exposure."""
+    weights: Array,
+    weighed: int,
+) -> int:
+    """Fit one ramp of each pixel of a tile, and add it to the totals and the state of the exposure.
+
+    ``weights`` are those of segments of ``weighed`` groups; returned is of how many they are now.
+    """
     segment = common_segment(flags, width, plain)
-    quick = 2 < segment[1] - segment[0] <= TABLED
+    length = segment[1] - segment[0]
+    quick = 2 < length <= TABLED
     if quick:
-        fit_clean(ramps, segment, width, pixels, times[0], table, power, sums)
+        if length != weighed:
+            weigh_pixels(length, width, pixels, times[0], weights)
+            weighed = length
+        fit_clean(ramps, segment, width, pixels, times[0], table, weights, power, sums)
     fitted = power
     for c in range(width):
         dqs[c] |= counts[FOUND, c] & (JUMP_DET | PERSISTENCE)
@@ -175,6 +190,7 @@ def _fit_tile(
         partly = SATURATED if counts[FULL, c] > 0 else 0
         state[_PARTLY, c] |= partly
         dqs[c] |= partly
+    return weighed
 
 
 @compiled
@@ -182,20 +198,17 @@ def _finish_tile(state: Array, width: int, nints: int, totals: Array, values: Ar
     """Fill the results of the exposure for a tile."""
     settle_image(totals, width, values)
     for c in range(width):
-        dq = state[_DQ, c]
-        if state[_UNUSABLE, c] == nints:
-            dq |= DO_NOT_USE
-        if state[_SATURATED, c] == nints:
-            dq |= SATURATED
-        if dq & INVALID:
-            values[0, c] = np.nan
-            for k in range(1, 4):
-                values[k, c] = 0.0
-        if state[_LOST, c]:
-            if totals[4, c] > 0.0:
-                values[3, c] = 1.0 / totals[4, c]
-            values[3, c] = known(values[3, c])
+        dq = state[_DQ, c] | (DO_NOT_USE if state[_UNUSABLE, c] == nints else 0)
+        dq |= SATURATED if state[_SATURATED, c] == nints else 0
+        values[0, c] = np.nan if dq & INVALID else values[0, c]
+        state[_DQ, c] = dq
         dqs[c] = dq | state[_PARTLY, c]
+    for k in range(1, 4):
+        for c in range(width):
+            values[k, c] = 0.0 if state[_DQ, c] & INVALID else values[k, c]
+    for c in range(width):
+        kept = 1.0 / totals[4, c] if totals[4, c] > 0.0 else values[3, c]
+        values[3, c] = known(kept) if state[_LOST, c] else values[3, c]
 
 
 @compiled
@@ -220,6 +233,15 @@ def load_pixels(
         pixels[2, c] = dark[y, x] + (rate if rate > 0.0 else 0.0)
         known_gain = pixels[0, c] > 0.0
         dqs[c] = pixeldq[y, x] | np.uint32(0 if known_gain else DO_NOT_USE | NO_GAIN_VALUE)
+
+
+@compiled
+def _tile_size(nints: int, used: int) -> tuple[int, int]:
+    """Return how many pixels a tile has, and of how many integrations their ramps are held at once: all, or one."""
+    most = TILE
+    while most > TILE // 4 and nints * used * most * 5 > _ROOM:
+        most //= 2
+    return (most, nints) if nints * used * most * 5 <= _ROOM else (TILE, 1)
 
 
 @compiled
@@ -265,31 +287,37 @@ def fit_ramps(
     """
     nints, nrows, ncols = data.shape[0], data.shape[2], data.shape[3]
     first, used = groups[0], groups[1] - groups[0]
-    ramps, flags = np.empty((used, TILE)), np.empty((used, TILE), np.uint8)
-    steps, valid = np.empty((max(used - 1, 0), TILE), np.float32), np.empty(TILE, np.int32)
-    counts, state = np.empty((5, TILE), np.int32), np.empty((5, TILE), np.int64)
+    most, slots = _tile_size(nints, used)
+    ramps, flags = np.empty((slots, used, TILE), np.float32), np.empty((slots, used, TILE), np.uint8)
+    counts, state = np.empty((slots, 5, TILE), np.uint16), np.empty((5, TILE), np.uint32)
+    steps, valid = np.empty((max(used - 1, 0), TILE), np.float32), np.empty(TILE, np.uint16)
     rates, totals, pixels = np.empty(TILE), np.empty((5, TILE)), np.empty((3, TILE))
     starts, stops = np.empty(used + 1, np.int64), np.empty(used + 1, np.int64)
     sums, values = np.ones((4, TILE)), np.empty((4, TILE))
-    power, dqs = np.empty(TILE, np.int64), np.empty(TILE, np.int64)
+    power, dqs, begun = np.empty(TILE, np.int64), np.empty(TILE, np.uint32), np.empty(TILE, np.uint32)
+    weights, weighed = np.empty((4, TILE)), 0
     work, column, plain = np.empty(used + 1), np.empty((used, 1), np.uint8), np.empty(TILE, np.uint8)
     for y in range(nrows):
-        for x0 in range(0, ncols, TILE):
-            width = min(TILE, ncols - x0)
+        for x0 in range(0, ncols, most):
+            width = min(most, ncols - x0)
             rates[:], totals[:], state[:] = 0.0, 0.0, 0
             for turn in range(2 * nints):
-                i = turn % nints
-                if turn < nints or nints > 1:
-                    load_flags(groupdq, i, y, x0, width, groups, suppress, flags, counts)
-                    load_ramps(data, i, y, x0, width, first, zeroframe, suppress, ramps, flags, counts)
+                i, slot = turn % nints, turn % nints % slots
+                ramp, bits, found = ramps[slot], flags[slot], counts[slot]
+                if turn < nints or slots < nints:
+                    load_flags(groupdq, i, y, x0, width, groups, suppress, bits, found)
+                    load_ramps(data, i, y, x0, width, first, zeroframe, suppress, ramp, bits, found)
                 if turn < nints:
-                    add_medians(ramps, flags, counts, width, times, network, steps, valid, rates)
+                    add_medians(ramp, bits, found, width, times, network, steps, valid, rates)
                     continue
-                load_pixels(pixeldq, gain, noise, dark, y, x0, width, rates, nints, pixels, dqs)
-                _fit_tile(
-                    ramps,
-                    flags,
-                    counts,
+                if turn == nints:
+                    load_pixels(pixeldq, gain, noise, dark, y, x0, width, rates, nints, pixels, begun)
+                    weighed = 0
+                dqs[:width] = begun[:width]
+                weighed = _fit_tile(
+                    ramp,
+                    bits,
+                    found,
                     width,
                     pixels,
                     times,
@@ -304,6 +332,8 @@ def fit_ramps(
                     totals,
                     dqs,
                     plain,
+                    weights,
+                    weighed,
                 )
                 _keep_read_noise(
                     groupdq,
@@ -315,7 +345,7 @@ def fit_ramps(
                     column,
                     pixels,
                     times,
-                    counts,
+                    found,
                     starts,
                     stops,
                     values,

@@ -1,6 +1,6 @@
 """Compiled functions of ramp fitting that look at the segments of one ramp.
 
-Ramps come as a tile of neighbouring pixels, (group, pixel), and the pixel's number ``c`` in it. All
+Ramps come as a tile of neighbouring pixels, (group, pixel) float32, and the pixel's number ``c`` in it. All
 arithmetic is float64.
 """
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from calservice.model.block import Array
 from calservice.model.dqflags import CHARGELOSS, DO_NOT_USE, JUMP_DET, PERSISTENCE, SATURATED
-from calservice.steps.compiled import compiled
+from calservice.steps.compiled import compiled, inlined
 
 __all__ = [
     "INVALID",
@@ -29,6 +29,7 @@ __all__ = [
     "settle_image",
     "settle_integration",
     "signal_power",
+    "weigh_pixels",
     "weight",
     "weight_table",
 ]
@@ -98,13 +99,13 @@ def weight_table(longest: int) -> Array:
     return table
 
 
-@compiled
+@inlined
 def known(variance: float) -> float:
     """Return a variance, or 0 if it is too large to mean anything."""
     return 0.0 if variance >= _HUGE else variance
 
 
-@compiled
+@inlined
 def signal_power(signal: float, gain: float, noise: float) -> int:
     """Return which exponent serves a segment whose ends differ by ``signal`` DN."""
     variance = noise * noise + signal * gain
@@ -117,7 +118,7 @@ def signal_power(signal: float, gain: float, noise: float) -> int:
     return p
 
 
-@compiled
+@inlined
 def _slope(
     ramps: Array,
     c: int,
@@ -130,24 +131,24 @@ def _slope(
 ) -> float:
     """Return the slope of a segment of three groups or more, in DN a group."""
     n = end - begin
-    p = signal_power(ramps[end - 1, c] - ramps[begin, c], gain, noise)
+    p = signal_power(np.float64(ramps[end - 1, c]) - np.float64(ramps[begin, c]), gain, noise)
     if not np.isfinite(noise) or noise == 0.0:
         return np.nan
     total = 0.0
     if n * (n + 1) // 2 < table.shape[1]:
         start = n * (n - 1) // 2
         for k in range(n):
-            value = ramps[begin + k, c]
+            value = np.float64(ramps[begin + k, c])
             total += table[p, start + k] * (0.0 if np.isnan(value) else value)
         return total
     _fill_weights(n, p, work, 0)
     for k in range(n):
-        value = ramps[begin + k, c]
+        value = np.float64(ramps[begin + k, c])
         total += work[k] * (0.0 if np.isnan(value) else value)
     return total
 
 
-@compiled
+@inlined
 def read_variance(length: int, noise: float, gain: float, time: float) -> float:
     """Return the variance of a segment's slope from read noise, (DN/s)^2. 0 if it has no gain."""
     n = max(float(length), 2.0)
@@ -157,7 +158,7 @@ def read_variance(length: int, noise: float, gain: float, time: float) -> float:
     return 12.0 * ratio * ratio / ((n * n * n - n) * gain * gain)
 
 
-@compiled
+@inlined
 def find_segments(flags: Array, c: int, starts: Array, stops: Array) -> int:
     """Find the stretches of good groups; return how many are to be fitted.
 
@@ -187,16 +188,16 @@ def find_segments(flags: Array, c: int, starts: Array, stops: Array) -> int:
 
 @compiled
 def common_segment(flags: Array, width: int, plain: Array) -> tuple[int, int]:
-    """Find the first and last group that not all ramps of a tile lack; return the range.
+    """Find the first and last group that most ramps of a tile have; return the range.
 
     ``plain`` gets which ramps have no flag in it, and cannot use any group outside of it: it is their only segment.
     """
     begin, end = flags.shape[0], 0
     for g in range(flags.shape[0]):
-        lost = np.uint8(DO_NOT_USE)
+        row, lost = flags[g, :width], np.uint8(0)
         for c in range(width):
-            lost &= flags[g, c]
-        if not lost:
+            lost += row[c] & np.uint8(DO_NOT_USE)
+        if 2 * lost < width:
             begin, end = min(begin, g), g + 1
     alike = plain[:width]
     alike[:] = 1
@@ -209,6 +210,24 @@ def common_segment(flags: Array, width: int, plain: Array) -> tuple[int, int]:
 
 
 @compiled
+def weigh_pixels(n: int, width: int, pixels: Array, time: float, weights: Array) -> None:
+    """Fill what segments of ``n`` groups, three or more, weigh by pixel.
+
+    ``weights`` get the inverse variances (read noise, Poisson, both), and a slope's factor for DN a group.
+    """
+    for c in range(width):
+        gain, noise = pixels[0, c], pixels[1, c]
+        ratio = noise / time
+        read = 12.0 * ratio * ratio / ((1.0 * n * n * n - n) * gain * gain)
+        read = read if gain > 0.0 else 0.0
+        poisson = pixels[2, c] / (time * gain * (n - 1.0))
+        weights[0, c] = 1.0 / read
+        weights[1, c] = 1.0 / poisson if poisson > 0.0 else 0.0
+        weights[2, c] = 1.0 / (poisson + read)
+        weights[3, c] = read if noise - noise == 0.0 and noise != 0.0 else np.nan
+
+
+@compiled
 def fit_clean(
     ramps: Array,
     groups: tuple[int, int],
@@ -216,18 +235,19 @@ def fit_clean(
     pixels: Array,
     time: float,
     table: Array,
+    weights: Array,
     power: Array,
     sums: Array,
 ) -> None:
     """Fit a range of groups of all ramps of a tile as if none had a flag: three groups or more, up to `TABLED`.
 
-    ``pixels`` are gain, read noise and Poisson rate by pixel; ``power`` is room for a number a pixel;
-    ``sums`` get the sums of `fit_segments` for each pixel.
+    ``pixels`` are gain, read noise and Poisson rate by pixel; ``weights`` are made by `weigh_pixels`; ``power`` is
+    room for a number a pixel; ``sums`` get the sums of `fit_segments` for each pixel.
     """
     first, n = groups[0], groups[1] - groups[0]
-    place, present = n * (n - 1) // 2, 0
+    place, least, most = n * (n - 1) // 2, POWERS, 0
     for c in range(width):
-        signal = (ramps[first + n - 1, c] - ramps[first, c]) * pixels[0, c]
+        signal = (np.float64(ramps[first + n - 1, c]) - np.float64(ramps[first, c])) * pixels[0, c]
         variance = pixels[1, c] * pixels[1, c] + signal
         ratio = signal / np.sqrt(variance)
         ratio = 0.0 if variance <= 0.0 or pixels[0, c] == 0.0 else ratio
@@ -235,33 +255,29 @@ def fit_clean(
         for p in range(5):
             power[c] += not ratio < _STEPS[p]
     for c in range(width):
-        present |= 1 << power[c]
-    total, slope = sums[0, :width], sums[3, :width]
+        least, most = min(least, power[c]), max(most, power[c])
+    slope = sums[3, :width]
     slope[:] = 0.0
-    for p in range(POWERS):  # neighbours have few different ones
-        if not present >> p & 1:
-            continue
-        total[:] = 0.0
-        for k in range(n):
-            row, factor = ramps[first + k, :width], table[p, place + k]
+    for k in range(n):
+        row = ramps[first + k, :width]
+        a, b, d = table[0, place + k], table[1, place + k], table[2, place + k]
+        e, f, g = table[3, place + k], table[4, place + k], table[5, place + k]
+        if least == most:
+            factor = table[least, place + k]
             for c in range(width):
-                total[c] += factor * (0.0 if np.isnan(row[c]) else row[c])
-        for c in range(width):
-            slope[c] += total[c] if power[c] == p else 0.0
+                value = np.float64(row[c])
+                slope[c] += factor * (0.0 if np.isnan(value) else value)
+        else:
+            for c in range(width):
+                value, p = np.float64(row[c]), power[c]
+                low, high = a if p == 0 else (b if p == 1 else d), e if p == 3 else (f if p == 4 else g)
+                slope[c] += (low if p < 3 else high) * (0.0 if np.isnan(value) else value)
     for c in range(width):
-        gain, noise = pixels[0, c], pixels[1, c]
-        ratio = noise / time
-        read = 12.0 * ratio * ratio / ((1.0 * n * n * n - n) * gain * gain)
-        read = read if gain > 0.0 else 0.0
-        poisson = pixels[2, c] / (time * gain * (n - 1.0))
-        rate = slope[c] / time if noise - noise == 0.0 and noise != 0.0 else np.nan
-        sums[0, c] = 1.0 / read
-        sums[1, c] = 1.0 / poisson if poisson > 0.0 else 0.0
-        sums[2, c] = 1.0 / (poisson + read)
-        slope[c] = rate / read
+        sums[0, c], sums[1, c], sums[2, c] = weights[0, c], weights[1, c], weights[2, c]
+        slope[c] = slope[c] / time / weights[3, c]
 
 
-@compiled
+@inlined
 def fit_segments(
     ramps: Array,
     flags: Array,
@@ -291,7 +307,7 @@ def fit_segments(
         if length == 1:
             slope = ramps[begin, c] / unit
         elif length == 2:
-            slope = (ramps[begin + 1, c] - ramps[begin, c]) / unit
+            slope = (np.float64(ramps[begin + 1, c]) - np.float64(ramps[begin, c])) / unit
         else:
             slope = _slope(ramps, c, begin, end, gain, noise, table, work) / unit
         read = read_variance(length, noise, gain, unit)
@@ -301,7 +317,7 @@ def fit_segments(
             sums[1, c] += 1.0 / poisson
         sums[2, c] += 1.0 / (poisson + read)
         sums[3, c] += slope / read
-    return count > 0
+    return bool(count > 0)
 
 
 @compiled
@@ -359,7 +375,11 @@ def settle_image(sums: Array, width: int, values: Array) -> None:
     for c in range(width):
         poisson = 1.0 / sums[1, c] if sums[1, c] > 0.0 else sums[1, c]
         read = 1.0 / sums[0, c] if sums[0, c] > 0.0 else sums[0, c]
-        values[2, c] = 0.0 if poisson >= _HUGE or poisson < 0.0 else poisson
-        values[3, c] = 0.0 if read >= _HUGE else read
-        values[1, c] = np.sqrt(values[2, c] + values[3, c])
-        values[0, c] = sums[3, c] * values[3, c]
+        poisson = 0.0 if poisson >= _HUGE or poisson < 0.0 else poisson
+        read = 0.0 if read >= _HUGE else read
+        values[0, c], values[1, c], values[2, c], values[3, c] = (
+            sums[3, c] * read,
+            np.sqrt(poisson + read),
+            poisson,
+            read,
+        )

@@ -34,7 +34,7 @@ TILE = 128
 # Rows of the counts of a tile.
 GOOD, FULL, SPENT, FOUND, LONE = range(5)
 
-_SAME = np.float32(1.0)
+_SAME, _UNKNOWN = np.float32(1.0), np.float32(np.nan)
 
 
 @compiled
@@ -106,8 +106,7 @@ def load_ramps(
     for g in range(used):
         given, bits, row = data[i, first + g, y, x0 : x0 + width], flags[g, :width], ramps[g, :width]
         for c in range(width):
-            value = np.float64(given[c])
-            row[c] = np.nan if bits[c] & SATURATED else value
+            row[c] = _UNKNOWN if bits[c] & SATURATED else given[c]
     for c in range(width):
         counts[LONE, c] = 0
         if suppress:
@@ -135,7 +134,7 @@ def _steps(ramps: Array, flags: Array, width: int, steps: Array, valid: Array) -
         before, now = flags[g, :width], flags[g + 1, :width]
         for c in range(width):
             lost = (before[c] & DO_NOT_USE) | (now[c] & (DO_NOT_USE | JUMP_DET))
-            value = np.float32(later[c] - earlier[c])
+            value = later[c] - earlier[c]
             usable = not np.isnan(value) and lost == 0
             turn = filler[c]
             step[c] = value if usable else turn
