@@ -74,7 +74,7 @@ def corrections(groups: int, repeat: int) -> None:
 
 def transforms(repeat: int) -> None:
     """Print the times of single transforms."""
-    from calservice.steps.stage1 import _refpix_irs2_fft as ours
+    from calservice.steps.stage1 import _refpix_irs2_fft_kernels as ours
 
     series = np.random.default_rng(1).normal(0, 5, ours.LENGTH).astype(np.float32)
     spectrum = np.fft.fft(series)

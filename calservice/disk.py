@@ -17,11 +17,23 @@ from numpy.typing import DTypeLike
 
 from calservice.model.block import Array
 
-__all__ = ["DiskArray", "cut_image", "image_on_disk", "is_plain_fits", "looked_up", "scratch_array"]
+__all__ = [
+    "DiskArray",
+    "DiskTable",
+    "cut_image",
+    "image_on_disk",
+    "is_plain_fits",
+    "looked_up",
+    "scratch_array",
+    "table_on_disk",
+]
 
 _STORED = {(8, 0): "u1", (16, 0): ">i2", (16, 1 << 15): ">i2", (32, 1 << 31): ">i4", (-32, 0): ">f4"}
 """Types of stored numbers by BITPIX and BZERO; what is not among them is left to astropy."""
+_NUMBERS = {"E": ">f4", "J": ">i4", "1E": ">f4", "1J": ">i4"}
+_LARGE_TABLE = 16 * 2**20
 _MAGIC = b"SIMPLE"
+_PIECE = 4 * 2**20
 _SHORT = 2
 """Bytes of the largest integers that all floating-point types hold."""
 
@@ -199,6 +211,42 @@ class DiskArray:
         return whole if dtype is None else whole.astype(dtype, copy=False)
 
 
+class DiskTable:
+    """A table in a file, of which one column at a time is read.
+
+    Parameters
+    ----------
+    file : str or Path
+        Where it is.
+    dtype : dtype
+        Of a row as it is stored.
+    length : int
+        Rows.
+    offset : int
+        Where it begins in the file, in bytes.
+    """
+
+    def __init__(self, file: str | Path, dtype: np.dtype[Any], length: int, offset: int) -> None:
+        self._file = open(file, "rb")  # noqa: SIM115 - as long as the table
+        self._stored = dtype
+        self._offset = offset
+        self.shape = (length,)
+        self.ndim = 1
+        self.dtype = dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, name: str) -> Array:
+        made = np.empty(len(self), self._stored[name].newbyteorder("="))
+        rows = np.empty(max(1, _PIECE // self._stored.itemsize), self._stored)
+        for start in range(0, len(self), rows.size):
+            part = rows[: len(self) - start]
+            _read(self._file.fileno(), part, self._offset + start * self._stored.itemsize)
+            made[start : start + part.size] = part[name]
+        return made
+
+
 def _read(file: int, part: Array, offset: int) -> None:
     """Fill an array from a place in a file."""
     left = memoryview(cast(Any, part.reshape(-1).view(np.uint8)))
@@ -265,6 +313,31 @@ def image_on_disk(path: Path, hdu: Any) -> DiskArray | None:
     if begin + math.prod(shape) * np.dtype(stored).itemsize > path.stat().st_size:
         return None
     return DiskArray(path, stored, shape, begin, unsigned=zero > 0)
+
+
+def table_on_disk(path: Path, hdu: Any) -> DiskTable | None:
+    """Return a large table of plain numbers of an uncompressed FITS file.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    hdu : astropy.io.fits.BinTableHDU
+        The extension, of which only the header is read.
+
+    Returns
+    -------
+    DiskTable or None
+        With the columns in lower case. None where it is small, holds other than single numbers of 32 bits that are
+        stored as they are, or the file is too short for it.
+    """
+    size = hdu.header["NAXIS1"] * hdu.header["NAXIS2"]
+    plain = all(c.format in _NUMBERS and c.bscale is c.bzero is None for c in hdu.columns)
+    begin: int = hdu.fileinfo()["datLoc"]
+    if size < _LARGE_TABLE or not plain or begin + size > path.stat().st_size:
+        return None
+    kinds = [(column.name.lower(), _NUMBERS[column.format]) for column in hdu.columns]
+    return DiskTable(path, np.dtype(kinds), hdu.header["NAXIS2"], begin)
 
 
 def scratch_array(shape: Sequence[int], dtype: DTypeLike, folder: Path | None = None) -> DiskArray:

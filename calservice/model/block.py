@@ -39,6 +39,9 @@ AXES: Mapping[str, tuple[Axis, ...]] = {
     # rates of ramps before they are corrected for noise, for finding the background
     "draft_slope": ("row", "column"),
     "int_draft_slope": ("integration", "row", "column"),
+    # of IRS2 frames the mean of an integration, and which rows hold bad reference pixels
+    "irs2_mean": ("integration", "row", "column"),
+    "irs2_bad": ("row",),
     # whether such noise was fitted
     "noise_fitted": ("integration",),
     # what steps make for optional products
@@ -62,7 +65,16 @@ AXES: Mapping[str, tuple[Axis, ...]] = {
 """The axes of every array that a block step may read or make, by name."""
 
 ACCOUNTS = frozenset(
-    ("primary_crs", "usable_groups", "extended_events", "draft_slope", "int_draft_slope", "noise_fitted")
+    (
+        "primary_crs",
+        "usable_groups",
+        "extended_events",
+        "draft_slope",
+        "int_draft_slope",
+        "noise_fitted",
+        "irs2_mean",
+        "irs2_bad",
+    )
 )
 """Arrays that steps make for parts of their own and for what they say of the exposure in its metadata, else nothing."""
 

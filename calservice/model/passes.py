@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 from calservice.model.block import Reach, Window
 
 __all__ = ["BLOCK_BYTES", "IMAGES", "KEPT_BYTES", "cut_windows", "passes", "region_windows", "takes_images"]
 
-BLOCK_BYTES = 4 * 1024**2
+BLOCK_BYTES = 16 * 1024**2
 """Default size of a block: about what the last-level cache holds for each core."""
 
 KEPT_BYTES = 1024**3
@@ -49,8 +50,12 @@ def passes(reaches: Sequence[Reach], waits: Sequence[bool]) -> Iterator[tuple[in
     yield start, len(reaches), False
 
 
-def cut_windows(shape: tuple[int, int, int, int], reach: Reach, block_bytes: int) -> list[Window]:
+def cut_windows(
+    shape: tuple[int, int, int, int], reach: Reach, block_bytes: int, kept_bytes: int = KEPT_BYTES
+) -> list[Window]:
     """Cut an exposure into blocks of all columns if that is possible, and of as few integrations as rows allow.
+
+    Groups are cut only where steps see whole images but not all groups, and ramps are kept from pass to pass.
 
     Parameters
     ----------
@@ -60,6 +65,8 @@ def cut_windows(shape: tuple[int, int, int, int], reach: Reach, block_bytes: int
         What the steps need whole.
     block_bytes : int
         Size of a block's data and group flags that should not be passed, halo apart.
+    kept_bytes : int
+        Size beyond which ramps are computed again for each block, with all their groups.
 
     Returns
     -------
@@ -68,7 +75,7 @@ def cut_windows(shape: tuple[int, int, int, int], reach: Reach, block_bytes: int
     """
     nints, ngroups, nrows, ncols = shape
     pixel = ngroups * 5
-    ints, rows, columns = nints, nrows, ncols
+    ints, groups, rows, columns = nints, ngroups, nrows, ncols
     if "row" not in reach.whole:
         fewest = min(nrows, max(1, 8 * reach.halo.get("row", 0)))
         rows = max(fewest, block_bytes // (pixel * ncols * nints))
@@ -76,9 +83,12 @@ def cut_windows(shape: tuple[int, int, int, int], reach: Reach, block_bytes: int
         ints = max(1, block_bytes // (pixel * ncols * min(rows, nrows)))
     if "column" not in reach.whole and min(rows, nrows) * pixel * ncols * ints > block_bytes:
         columns = max(64, 8 * reach.halo.get("column", 0), block_bytes // (pixel * min(rows, nrows) * ints))
+    if takes_images(reach) and "group" not in reach.whole and 4 * math.prod(shape) <= kept_bytes:
+        groups = min(ngroups, max(1, block_bytes // (5 * nrows * ncols * ints)))
     return [
-        Window((i, min(i + ints, nints)), (0, ngroups), (y, min(y + rows, nrows)), (x, right))
+        Window((i, min(i + ints, nints)), (g, min(g + groups, ngroups)), (y, min(y + rows, nrows)), (x, right))
         for i in range(0, nints, ints)
+        for g in range(0, ngroups, groups)
         for y in range(0, nrows, rows)
         for x in range(0, ncols, columns)
         for right in (min(x + columns, ncols),)

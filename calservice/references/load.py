@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 from astropy.io import fits
 
-from calservice.disk import image_on_disk, is_plain_fits, looked_up
+from calservice.disk import image_on_disk, is_plain_fits, looked_up, table_on_disk
 from calservice.model.block import Array
 from calservice.model.dqflags import PIXEL_FLAGS
 from calservice.model.errors import ReferenceFileError
@@ -118,8 +118,8 @@ def load_reference(path: str | Path, need: ReferenceNeed) -> Reference:
     Reference
         Read-only arrays in native byte order: float32, and uint32 for flags, which have the standard
         values whatever the file's DQ_DEF table numbers them. Images stay on disk, as `DiskArray`, where the file's
-        layout allows it. Tables are structured arrays with the
-        columns in lower case. Kept for the next call as long as the file stays the same.
+        layout allows it. Tables are structured arrays with the columns in lower case; large ones stay on disk, too,
+        as `DiskTable`. Kept for the next call as long as the file stays the same.
 
     Raises
     ------
@@ -194,6 +194,10 @@ def _arrays(file: fits.HDUList, need: ReferenceNeed, path: Path | None) -> dict[
             if name == "dq" and (tables := _translations(file)) is not None:
                 stored = stored.translated(tables)
             made[name] = cast(Array, stored)
+            continue
+        table = table_on_disk(path, hdu) if path is not None and type(hdu) is fits.BinTableHDU else None
+        if table is not None:
+            made[name] = cast(Array, table)
             continue
         found = None if hdu is None else hdu.data
         if name == "dq" and found is None and made:

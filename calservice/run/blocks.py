@@ -53,6 +53,12 @@ class _Exposure:
         lengths = [getattr(self.whole, axis)[1] for axis in AXES[name]]
         return int(np.prod(lengths) * np.dtype(DTYPES[name]).itemsize)
 
+    def forget(self, names: Collection[str]) -> None:
+        """Let go of arrays that are not needed any more."""
+        for name in names:
+            self.arrays.pop(name, None)
+            self.made.discard(name)
+
     def shape(self, name: str, like: Array, whole: Collection[Axis]) -> tuple[int, ...]:
         """Return the shape of an array: along axes that steps see whole that of a block, since they may drop rows."""
         sizes = zip(AXES[name], like.shape, strict=True)
@@ -152,7 +158,7 @@ def run_fused(
             arrays |= left
             made |= left.keys()
             info, given = replace(info, nrows=int(rows.sum())), None
-    wanted = made - ACCOUNTS if outputs is None else made.intersection(outputs)
+    wanted = made if outputs is None else made.intersection(outputs)
     return {name: array for name, array in arrays.items() if name in wanted}
 
 
@@ -204,6 +210,7 @@ def _run_part(
             parted[n + 1] = replace(parted[n + 1], steps=(known, *parted[n + 1].steps[1:]))
     for bound in prepared:
         exposure.told.update(bound.step.account(exposure.arrays, bound.params, info))
+    exposure.forget(ACCOUNTS)
 
 
 def _whole(source: Mapping[str, Array]) -> Window:
@@ -324,7 +331,7 @@ class _Runner:
         exposure, reach = self.exposure, self.chain.reach
         if self.following is not None:  # its tally sees what its kernel is to see
             reach = reach.then(Reach(self.following.reach(exposure.info).whole - {"row", "column"}))
-        windows = cuts or cut_windows(exposure.whole.shape, reach, exposure.block_bytes)
+        windows = cuts or cut_windows(exposure.whole.shape, reach, exposure.block_bytes, exposure.kept_bytes)
         for window in windows:
             self._check(window)
         parts: list[dict[int, Any]] = []
@@ -395,15 +402,18 @@ class _Runner:
         """Return where an array goes: in place of what an earlier pass left, where no other block looks at that."""
         with self.lock:
             if name not in self.targets:
-                kept, whole = self.exposure.arrays.get(name), self.chain.reach.whole
-                alike = isinstance(kept, np.ndarray | DiskArray) and (kept.dtype, kept.shape) == (
-                    like.dtype,
-                    self.exposure.shape(name, like, whole),
-                )
-                alone = len(AXES[name]) == len(AXES["data"]) and not any(self.chain.reach.halo.values())
-                if name in self.exposure.made and alike and alone:
-                    assert kept is not None
-                    self.targets[name] = kept
-                else:
-                    self.targets[name] = self.exposure.room(name, like, whole)
+                whole = self.chain.reach.whole
+                found = self._in_place(name, like.dtype, self.exposure.shape(name, like, whole))
+                self.targets[name] = self.exposure.room(name, like, whole) if found is None else found
             return self.targets[name]
+
+    def _in_place(self, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array | None:
+        """Return an array of the exposure as room for what is made of it; its first rows, where that has fewer."""
+        kept = self.exposure.arrays.get(name)
+        alone = len(AXES[name]) == len(AXES["data"]) and not any(self.chain.reach.halo.values())
+        if name not in self.exposure.made or not alone or kept is None or kept.dtype != dtype:
+            return None
+        if kept.shape == shape and isinstance(kept, np.ndarray | DiskArray):
+            return kept
+        fewer = kept.shape == (*shape[:-2], max(kept.shape[-2], shape[-2]), shape[-1])
+        return kept[..., : shape[-2], :] if fewer and isinstance(kept, np.ndarray) else None

@@ -21,6 +21,8 @@ DTYPES: Mapping[str, type[np.generic]] = {name: np.float32 for name in AXES if n
     "pixeldq": np.uint32,
     "dq": np.uint32,
     "int_dq": np.uint32,
+    "irs2_mean": np.float64,
+    "irs2_bad": np.bool_,
 }
 """What kernels compute with, by array."""
 
@@ -226,14 +228,15 @@ class Chain:
         return wide.grown(self.reach.halo, self.whole)
 
     def _cut(self, name: str, window: Window) -> Array:
-        """Copy a window of a source array in the type that kernels compute with."""
+        """Return a window of a source array in the type that kernels compute with; kernels do not write into it."""
         if name not in self.source:
             lengths = [b - a for a, b in (getattr(window, axis) for axis in AXES[name])]
             return np.zeros(lengths, DTYPES[name])
         source: Any = self.source[name]
         if isinstance(source, DiskArray):
             return source.read(window.slices(AXES[name]), DTYPES[name])
-        return np.array(source[window.slices(AXES[name])], dtype=DTYPES[name], order="C")
+        part = source[window.slices(AXES[name])]
+        return np.array(part, dtype=DTYPES[name], order="C", copy=None if part.flags.writeable else True)
 
 
 class Recomputed:

@@ -12,7 +12,7 @@ from typing import Any
 __all__ = ["keep_blocks", "load_kernels", "ready"]
 
 _TRIM, _MAP = -1, -3
-_BLOCK, _KEPT = 16 * 2**20, 256 * 2**20
+_BLOCK, _KEPT = 32 * 2**20, 256 * 2**20
 
 
 def ready() -> None:
@@ -52,7 +52,8 @@ def _open_and_save() -> None:
 def load_kernels() -> int:
     """Load the machine code of all native kernels that Numba has in its cache; return of how many functions.
 
-    What is not in the cache is compiled when it is needed, as ever.
+    Each takes a megabyte of memory; those that are only parts of others are left out. What is not in the cache is
+    compiled when it is needed, as ever.
     """
     from numba.core.dispatcher import Dispatcher
 
@@ -62,9 +63,12 @@ def load_kernels() -> int:
     for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
         if not module.name.endswith("_kernels"):
             continue
-        for function in vars(importlib.import_module(module.name)).values():
-            if isinstance(function, Dispatcher):
-                count += _load(function)
+        found = vars(importlib.import_module(module.name))
+        kernels = {name: function for name, function in found.items() if isinstance(function, Dispatcher)}
+        parts = {name for function in kernels.values() for name in function.py_func.__code__.co_names}
+        for name in kernels.keys() - parts:
+            if kernels[name].py_func.__module__ == module.name:
+                count += _load(kernels[name])
     return count
 
 

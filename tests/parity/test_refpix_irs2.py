@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,15 @@ import numpy as np
 import pytest
 
 import calservice.steps
+from calservice.model.block import Block, Window
 from calservice.model.dqflags import PIXEL_FLAGS
 from calservice.references.load import load_reference
 from calservice.run.blocks import BoundStep, run_fused
 from calservice.run.models import exposure_info, source_arrays
 from calservice.steps.registry import NATIVE
-from calservice.steps.stage1._refpix_irs2_bad import find_bad, sources
+from calservice.steps.stage1._refpix_irs2_bad import sources
 from calservice.steps.stage1._refpix_irs2_layout import layout
+from calservice.steps.stage1._refpix_irs2_tally import bad_rows, look_at_pairs, pairs_together
 from calservice.steps.stage1.saturation import irs2_science_rows
 from tests.parity.irs2 import NAMED, exposure, write_reference
 from tests.parity.synthetic import same
@@ -33,6 +36,20 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_reference(tmp_path_factory.mktemp("references") / "refpix.fits")
 
 
+def bad_in_blocks(data: Any, pixeldq: Any, limit: float, info: Any) -> Any:
+    """Look at blocks that cut pairs of reference pixels, integrations and some of the columns."""
+    windows = [
+        Window(ints, (0, info.ngroups), rows, columns)
+        for ints in ((0, 1), (1, 2))
+        for rows in pairwise((0, 9, 700, 1289, 1330, 2501, 3200))
+        for columns in (((0, 10), (10, 24)) if rows[0] == 1289 else ((0, 24),))
+    ]
+    whole = Block({"data": data, "pixeldq": pixeldq}, Window.whole(data.shape))
+    params = STEP.params(ovr_corr_mitigation_ftr=limit)
+    parts = [look_at_pairs(whole.cut(window), {}, params, info) for window in reversed(windows)]
+    return bad_rows(pairs_together(parts))["irs2_bad_rows"]
+
+
 def where_kept(detector: str, rows: int) -> Any:
     return slice(None) if rows == 3200 else irs2_science_rows(3200, detector)
 
@@ -46,7 +63,7 @@ def test_bad_reference_pixels(detector: str, limit: float) -> None:
     for seed in range(3):
         model = exposure(detector, (2, 3), ncols=24, seed=seed)
         raw, flags = np.array(model.data), np.array(model.pixeldq)
-        bad = find_bad(raw, flags, limit)
+        bad = bad_in_blocks(raw, flags, limit, exposure_info(model))
         official.flag_bad_refpix(model, n_sigma=limit, flag_only=True)
         theirs = (model.pixeldq & PIXEL_FLAGS["BAD_REF_PIXEL"] != 0).all(axis=1)
         assert np.array_equal(bad, theirs)
@@ -95,7 +112,9 @@ def test_parity(
         for array in source.values():
             array.flags.writeable = False
         bound = BoundStep(STEP, params, {"refpix": load_reference(path, STEP.references[0])})
-        ours = run_fused([bound], source, info)
+        ours = run_fused([bound], source, info, threads=2)
+        whole = run_fused([bound], source, info, kept_bytes=0)  # which does not cut groups
+        assert all(np.array_equal(ours[name], whole[name], equal_nan=True) for name in ours)
     theirs = RefPixStep(override_refpix=str(path), **parameters).process(model)
     assert theirs.meta.cal_step.refpix == "COMPLETE"
     rows = 3200 if params.preserve_irs2_refpix else 2048

@@ -10,7 +10,7 @@ from calservice.model.block import Array, Block
 from calservice.model.dqflags import DO_NOT_USE
 from calservice.model.step import ExposureInfo, Reference, References
 from calservice.steps.stage1._refpix_drifts import BORDER, average, clipped_mean
-from calservice.steps.stage1._refpix_irs2_bad import MARKS, Sources, find_bad, sources
+from calservice.steps.stage1._refpix_irs2_bad import MARKS, REPLACED_FROM, sources
 from calservice.steps.stage1._refpix_irs2_layout import (
     FRAME,
     LENGTH,
@@ -23,8 +23,18 @@ from calservice.steps.stage1._refpix_irs2_layout import (
     layout,
 )
 from calservice.steps.stage1._refpix_irs2_signals import Buffers, drift, filled, frame_lines
+from calservice.steps.stage1._refpix_irs2_tally import bad_rows, look_at_pairs
 
-__all__ = ["correct_irs2", "has_factors", "prepare_irs2", "science_rows", "unsupported_irs2"]
+__all__ = [
+    "REPLACED_FROM",
+    "average_groups",
+    "correct_irs2",
+    "correct_whole",
+    "has_factors",
+    "prepare_irs2",
+    "science_rows",
+    "unsupported_irs2",
+]
 
 _AMPLIFIERS = OUTPUTS - 1
 
@@ -72,16 +82,62 @@ def prepare_irs2(reference: Reference) -> Reference:
     Reference
         ``alpha`` and ``beta``, (4, 2 LENGTH) float32, and ``dq_table`` if it is there.
     """
-    from calservice.steps.stage1._refpix_irs2_inverse_kernels import arranged
+    from calservice.steps.stage1._refpix_irs2_inverse_kernels import arrange
 
     table = reference["irs2_table"]
-    factors: dict[str, Array] = {
-        kind: np.stack([arranged(np.asarray(table[f"{kind}_{n}"], np.float32)) for n in range(_AMPLIFIERS)])
-        for kind in ("alpha", "beta")
-    }
+    factors: dict[str, Array] = {}
+    for kind in ("alpha", "beta"):
+        factors[kind] = np.empty((_AMPLIFIERS, 2 * LENGTH), np.float32)
+        for n, made in enumerate(factors[kind]):
+            arrange(np.ascontiguousarray(table[f"{kind}_{n}"], np.float32), made)
     if "dq_table" in reference:
         factors["dq_table"] = reference["dq_table"]
     return Reference(factors, reference.meta)
+
+
+def average_groups(block: Block, references: References, params: Any, info: ExposureInfo) -> dict[str, Array]:
+    """Average IRS2 frames over the groups, with bad reference pixels replaced, and flag these.
+
+    Parameters
+    ----------
+    block : Block
+        ``data`` (integration, group, row, column) float32 in DN, all groups of some rows, ``pixeldq`` (row, column)
+        uint32, and the tally's ``irs2_bad_rows``, (row of the exposure,) bool.
+    references : mapping
+        ``refpix`` as `prepare_irs2` makes it.
+    params : RefPixParams
+        Not used.
+    info : ExposureInfo
+        The detector.
+
+    Returns
+    -------
+    dict
+        ``irs2_mean`` (integration, row, column) float64, ``irs2_bad`` (row,) bool, and ``pixeldq``. Of the
+        `REPLACED_FROM` rows next to where a block begins or ends, bad ones have no mean.
+    """
+    start, stop = block.window.row
+    found, bad = block["irs2_bad_rows"], block["irs2_bad_rows"][start:stop]
+    rows = _sources(found, references, info)
+    inside = [np.where((r < stop) & ((r >= start) | (r < 0)), r - start * (r >= 0), -1)[start:stop] for r in rows]
+    data = np.ascontiguousarray(block["data"])
+    flags = np.where(bad[:, None], block["pixeldq"] | MARKS, block["pixeldq"])
+    return {"irs2_mean": _means(data, inside[0], inside[1]), "irs2_bad": bad, "pixeldq": flags}
+
+
+def _sources(bad: Array, references: References, info: ExposureInfo) -> tuple[Array, Array]:
+    """Return from which two rows each row comes, or -1."""
+    found = sources(bad, references["refpix"].arrays.get("dq_table"), layout(info.detector).backwards)
+    return found.first, found.second
+
+
+def _means(data: Array, first: Array, second: Array) -> Array:
+    from calservice.steps.stage1 import _refpix_irs2_kernels as kernels
+
+    made = np.zeros((data.shape[0], *data.shape[2:]))
+    for frames, mean in zip(data, made, strict=True):
+        kernels.ramp_means(frames, first, second, mean)
+    return made
 
 
 def correct_irs2(block: Block, references: References, params: Any, info: ExposureInfo) -> dict[str, Array]:
@@ -90,7 +146,8 @@ def correct_irs2(block: Block, references: References, params: Any, info: Exposu
     Parameters
     ----------
     block : Block
-        A whole exposure: ``data`` (integration, group, row, column) float32 in DN, ``pixeldq`` (row, column) uint32.
+        Whole frames: ``data`` (integration, group, row, column) float32 in DN, and ``irs2_mean`` and ``irs2_bad`` of
+        `average_groups`.
     references : mapping
         ``refpix`` as `prepare_irs2` makes it.
     params : RefPixParams
@@ -101,7 +158,7 @@ def correct_irs2(block: Block, references: References, params: Any, info: Exposu
     Returns
     -------
     dict
-        ``data`` and ``pixeldq``, of science pixels only unless reference pixels are to be kept.
+        ``data``, of science pixels only unless reference pixels are to be kept.
 
     Notes
     -----
@@ -110,19 +167,37 @@ def correct_irs2(block: Block, references: References, params: Any, info: Exposu
     in the order of their readout; in the reference output, gaps are filled by interpolation in the frequency domain.
     The drift of an output is, at each frequency, a weighted sum of its own reference pixels and the reference output.
     """
-    where = layout(info.detector)
-    data, flags = block["data"], np.array(block["pixeldq"], np.uint32)
-    bad = find_bad(data, flags, params.ovr_corr_mitigation_ftr)
-    flags[bad] |= MARKS
-    if params.irs2_mean_subtraction:
-        data = _without_means(data, flags, where, params)
-    factors = references["refpix"]
-    rows = sources(bad, factors.arrays.get("dq_table"), where.backwards)
+    data = block["data"]
+    rows = _sources(block["irs2_bad"], references, info)
     keep = np.ones(FRAME[0], np.bool_) if params.preserve_irs2_refpix else science_rows(info.detector)
     out = np.zeros((*data.shape[:2], int(keep.sum()), SIZE), np.float32)
-    for frames, made in zip(data, out, strict=True):
-        _correct_integration(frames, made, rows, factors, where, keep)
-    return {"data": out, "pixeldq": np.ascontiguousarray(flags[keep])}
+    for frames, mean, made in zip(data, block["irs2_mean"], out, strict=True):
+        _correct_frames(frames, mean, made, rows, references["refpix"], layout(info.detector), keep)
+    return {"data": out}
+
+
+def correct_whole(block: Block, references: References, params: Any, info: ExposureInfo) -> dict[str, Array]:
+    """Do all that `average_groups` and `correct_irs2` do, with means of the outputs subtracted from each frame before.
+
+    Parameters
+    ----------
+    block : Block
+        A whole exposure: ``data`` and ``pixeldq``.
+    references, params, info
+        As for `correct_irs2`.
+
+    Returns
+    -------
+    dict
+        ``data`` and ``pixeldq``, of the rows that are kept.
+    """
+    bad = bad_rows([look_at_pairs(block, references, params, info)])
+    marked = np.where(bad["irs2_bad_rows"][:, None], block["pixeldq"] | MARKS, block["pixeldq"])
+    data = _without_means(block["data"], marked, layout(info.detector), params)
+    block = block.updated({"data": data, "pixeldq": marked, **bad})
+    block = block.updated(average_groups(block, references, params, info))
+    keep = slice(None) if params.preserve_irs2_refpix else science_rows(info.detector)
+    return correct_irs2(block, references, params, info) | {"pixeldq": marked[keep]}
 
 
 def _without_means(data: Array, flags: Array, where: Layout, params: Any) -> Array:
@@ -147,19 +222,27 @@ def _without_means(data: Array, flags: Array, where: Layout, params: Any) -> Arr
     return made
 
 
-def _correct_integration(
-    frames: Array, out: Array, rows: Sources, factors: Reference, where: Layout, keep: Array
+def _correct_frames(
+    frames: Array,
+    mean: Array,
+    out: Array,
+    source: tuple[Array, Array],
+    factors: Reference,
+    where: Layout,
+    keep: Array,
 ) -> None:
-    """Correct the groups of an integration.
+    """Correct groups of an integration.
 
     Parameters
     ----------
     frames : ndarray
         (group, row, column) float32.
+    mean : ndarray
+        (row, column) float64, of all groups.
     out : ndarray
         (group, kept row, column) float32; filled.
-    rows : Sources
-        Where rows come from.
+    source : tuple of ndarray
+        (row,) int64: where rows come from.
     factors : Reference
         As `prepare_irs2` makes it.
     where : Layout
@@ -167,12 +250,9 @@ def _correct_integration(
     keep : ndarray
         (row,) bool.
     """
-    from calservice.steps.stage1 import _refpix_irs2_fft as fft
+    from calservice.steps.stage1 import _refpix_irs2_fft_kernels as fft
     from calservice.steps.stage1 import _refpix_irs2_kernels as kernels
 
-    source = (rows.first, rows.second)
-    mean = np.empty(FRAME)
-    kernels.ramp_means(frames, *source, mean)
     lines = frame_lines(frames, mean, source, where)
     targets = np.cumsum(keep) - 1
     chosen = np.ones(SAMPLES, np.bool_) if keep.all() else ~where.reference

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,12 +11,17 @@ from calservice.model.block import Array
 from calservice.model.dqflags import PIXEL_FLAGS
 from calservice.steps.stage1._refpix_irs2_layout import FRAME, NORMAL, OUTPUTS, REFERENCE, SAMPLES, reference_samples
 
-__all__ = ["MARKS", "Sources", "find_bad", "sources"]
+__all__ = ["MARKS", "PAIRS", "REPLACED_FROM", "Sources", "find_bad", "known_bad", "scatter_of", "sources"]
 
 MARKS = np.uint32(PIXEL_FLAGS["BAD_REF_PIXEL"] | PIXEL_FLAGS["DO_NOT_USE"])
 """What PIXELDQ gets in all of a bad row."""
 _PERIOD = NORMAL + REFERENCE
 _PAIR = 2
+REPLACED_FROM = _PERIOD
+"""How many rows away those are that replace a row, at most."""
+
+PAIRS = np.flatnonzero(reference_samples())[::_PAIR] + SAMPLES * np.arange(OUTPUTS)[:, None]
+"""First row of each pair of reference pixels, by output."""
 
 
 @dataclass(frozen=True)
@@ -32,15 +38,15 @@ class Sources:
     second: Array
 
 
-def find_bad(data: Array, pixeldq: Array, limit: float) -> Array:
+def find_bad(known: Array, scatter: Mapping[int, Array], limit: float) -> Array:
     """Return which rows of the file hold bad reference pixels.
 
     Parameters
     ----------
-    data : ndarray
-        (integration, group, row, column) float32 in DN.
-    pixeldq : ndarray
-        (row, column) uint32: rows that are flagged already are bad and not looked at.
+    known : ndarray
+        (row,) bool: rows that are flagged already are bad and not looked at.
+    scatter : mapping of int to ndarray
+        What `scatter_of` tells of each pair of reference pixels, (integration, 3) float32, by its first row.
     limit : float
         A pair of reference pixels is bad if the difference of its two reads, their mean or their scatter lies more
         than so many standard deviations above the mean of its output, in any integration.
@@ -52,14 +58,13 @@ def find_bad(data: Array, pixeldq: Array, limit: float) -> Array:
     """
     from astropy.stats import sigma_clipped_stats
 
-    known: Array = ((pixeldq & PIXEL_FLAGS["BAD_REF_PIXEL"]) != 0).any(axis=1)
     bad = known.copy()
-    starts = np.flatnonzero(reference_samples())[::_PAIR]
     for output in range(OUTPUTS):
-        pairs = starts + output * SAMPLES
+        pairs = PAIRS[output]
         pairs = pairs[~(known[pairs] | known[pairs + 1])]
-        for frames in data:
-            tests = np.array([_scatter(frames[:, pair : pair + _PAIR]) for pair in pairs]).reshape(-1, 3).T
+        if not pairs.size:
+            continue
+        for tests in np.moveaxis(np.array([scatter[pair] for pair in pairs]), 0, 2):
             for values in tests:
                 centre, _, spread = sigma_clipped_stats(values, sigma=limit)
                 high = pairs[(values - centre) > limit * spread]
@@ -67,9 +72,26 @@ def find_bad(data: Array, pixeldq: Array, limit: float) -> Array:
     return bad
 
 
-def _scatter(pair: Array) -> tuple[np.floating, np.floating, np.floating]:
-    """Return mean difference, mean and standard deviation of the reads of a pair: (group, 2, column)."""
-    return np.mean(np.abs(pair[:, 1] - pair[:, 0])), np.mean(pair), np.std(pair)
+def known_bad(pixeldq: Array) -> Array:
+    """Return which rows of flags are those of a bad reference pixel: (row,) bool."""
+    found: Array = ((pixeldq & PIXEL_FLAGS["BAD_REF_PIXEL"]) != 0).any(axis=1)
+    return found
+
+
+def scatter_of(pair: Array) -> Array:
+    """Return mean difference, mean and standard deviation of the reads of a pair of reference pixels.
+
+    Parameters
+    ----------
+    pair : ndarray
+        (integration, group, 2, column) float32.
+
+    Returns
+    -------
+    ndarray
+        (integration, 3) float32.
+    """
+    return np.array([(np.mean(np.abs(p[:, 1] - p[:, 0])), np.mean(p), np.std(p)) for p in pair], np.float32)
 
 
 def sources(bad: Array, table: Array | None, backwards: bool) -> Sources:

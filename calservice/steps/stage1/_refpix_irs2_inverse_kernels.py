@@ -19,7 +19,7 @@ from calservice.steps.stage1._refpix_irs2_layout import LENGTH
 from calservice.steps.stage1._refpix_irs2_passes_kernels import eight, pass_of_eight, pass_of_four, times
 from calservice.steps.stage1._refpix_irs2_vectors import backwards, fused, load, put, spread, transposed
 
-__all__ = ["arranged", "real_inverse", "weighted_inverse"]
+__all__ = ["arrange", "real_inverse", "weighted_inverse"]
 
 _LAST = 89
 _LANES = 8
@@ -69,26 +69,17 @@ def _roots(steps: Array, number: int) -> Array:
     return np.stack([np.cos(angle), np.sin(angle)], axis=-1).astype(np.float32)
 
 
-def arranged(factors: Array) -> Array:
+@compiled
+def arrange(factors: Array, out: Array) -> None:
     """Put factors of all frequencies in the order in which they are used.
 
     Parameters
     ----------
     factors : ndarray
         (2 LENGTH,) float32: real and imaginary parts in turn.
-
-    Returns
-    -------
-    ndarray
-        (2 LENGTH,) float32.
+    out : ndarray
+        (2 LENGTH,) float32; filled.
     """
-    made = np.empty(2 * LENGTH, np.float32)
-    _arrange(np.ascontiguousarray(factors), made)
-    return made
-
-
-@compiled
-def _arrange(factors: Array, out: Array) -> None:
     to = 0
     for start in range(0, _ROWS, _TILE):
         for p in range(64):
@@ -128,7 +119,7 @@ def weighted_inverse(own: Array, beta: Array, common: Array, alpha: Array, work:
     own, common : ndarray
         (2, LENGTH // 2 + 1) float32: real and imaginary parts of the first halves of the spectra.
     beta, alpha : ndarray
-        (2 LENGTH,) float32: their factors, as `arranged` makes them.
+        (2 LENGTH,) float32: their factors, as `arrange` orders them.
     work : ndarray
         (LENGTH,) float64; overwritten.
     out : ndarray
@@ -230,7 +221,7 @@ def _first_passes(
     spectra : tuple of ndarray
         Real and imaginary parts, float32, of the first half of a spectrum, and of another one, which may be empty.
     weights : tuple of ndarray
-        Their factors, as `arranged` makes them; or empty.
+        Their factors, as `arrange` orders them; or empty.
     edge : int
         The spectrum is zero but for so many frequencies next to zero and to the middle.
     first, second, third : ndarray

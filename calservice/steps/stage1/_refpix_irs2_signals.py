@@ -29,7 +29,7 @@ def frame_lines(frames: Array, mean: Array, source: tuple[Array, Array], where: 
     frames : ndarray
         (group, row, column) float32.
     mean : ndarray
-        (row, column) float64: is subtracted first.
+        (row, column) float64, of all groups: is subtracted first.
     source : tuple of ndarray
         (row,) int64: where rows come from.
     where : Layout
@@ -103,7 +103,7 @@ class Buffers:
     """
 
     def __init__(self) -> None:
-        from calservice.steps.stage1._refpix_irs2_fft import Work
+        from calservice.steps.stage1._refpix_irs2_fft_kernels import Work
 
         self.own, self.common, self.band = (np.zeros((2, LENGTH // 2 + 1), np.float32) for _ in range(3))
         self.work = Work()
@@ -127,7 +127,7 @@ def filled(series: Array, where: Layout, buffers: Buffers) -> Array:
         Of the same shape. Zeros are bridged from their neighbours; then all that is no normal sample is taken from the
         series itself without its middle frequencies, three times over.
     """
-    from calservice.steps.stage1 import _refpix_irs2_fft as fft
+    from calservice.steps.stage1 import _refpix_irs2_fft_kernels as fft
     from calservice.steps.stage1 import _refpix_irs2_kernels as kernels
     from calservice.steps.stage1._refpix_irs2_inverse_kernels import real_inverse
 
@@ -151,14 +151,14 @@ def drift(series: Array, alpha: Array, beta: Array, buffers: Buffers, out: Array
     series : ndarray
         (SIZE, SLOTS) float32: its reference pixels.
     alpha, beta : ndarray
-        (2 LENGTH,) float32, as `arranged` makes them: what of the reference output, and of the pixels, the drift
+        (2 LENGTH,) float32, as `arrange` orders them: what of the reference output, and of the pixels, the drift
         contains.
     buffers : Buffers
         Of which ``common`` holds the spectrum of the reference output; the others are overwritten.
     out : ndarray
         (SIZE, SLOTS) float32: the drift, divided by LENGTH; filled.
     """
-    from calservice.steps.stage1 import _refpix_irs2_fft as fft
+    from calservice.steps.stage1 import _refpix_irs2_fft_kernels as fft
     from calservice.steps.stage1._refpix_irs2_inverse_kernels import weighted_inverse
 
     fft.spectrum(series.reshape(-1), buffers.work, buffers.own)

@@ -21,6 +21,7 @@ from calservice.steps.stage1._refpix_drifts import (
     turned,
     usable,
 )
+from calservice.steps.stage1._refpix_irs2_tally import Pairs, bad_rows, look_at_pairs, pairs_together
 
 __all__ = ["MIRI_SHAPE", "is_irs2", "places", "signals_of", "single_output", "take_reference_pixels", "together"]
 
@@ -63,10 +64,10 @@ def single_output(info: ExposureInfo) -> bool:
     return (info.nrows < FULL or info.ncols < FULL) and info.noutputs != 4
 
 
-def take_reference_pixels(block: Block, references: References, params: Any, info: ExposureInfo) -> _Found:
-    """Take the reference pixels out of a block. Those of IRS2 frames are left to the kernel."""
+def take_reference_pixels(block: Block, references: References, params: Any, info: ExposureInfo) -> _Found | Pairs:
+    """Take the reference pixels out of a block; of those of IRS2 frames, what they tell of each other."""
     if is_irs2(info):
-        return _Found(params, info)
+        return _Found(params, info) if params.irs2_mean_subtraction else look_at_pairs(block, references, params, info)
     flags = block["pixeldq"]
     window = block.window
     rows = np.arange(*window.row) + info.ystart - 1
@@ -89,8 +90,13 @@ def take_reference_pixels(block: Block, references: References, params: Any, inf
     return _Found(params, info, (_Piece(window, rows[y], columns[x], flags[y, x], values, zero),), kernels)
 
 
-def places(params: Any, info: ExposureInfo) -> Sequence[Window]:
-    """Return windows with all reference pixels: the borders of the detector, or anywhere where flags alone tell."""
+def places(params: Any, info: ExposureInfo) -> Sequence[Window] | None:
+    """Return windows with all reference pixels: the borders of the detector, or anywhere where flags alone tell.
+
+    None for IRS2 frames, which have them in between all others.
+    """
+    if is_irs2(info):
+        return None
     whole = Window.whole((info.nints, info.ngroups, info.nrows, info.ncols))
     if info.instrument != "MIRI" and single_output(info):
         return (whole,)
@@ -112,14 +118,18 @@ def _within(start: int, length: int, ranges: Sequence[tuple[int, int]]) -> list[
     return [(inside(first), inside(stop)) for first, stop in ranges]
 
 
-def together(parts: Sequence[_Found]) -> _Found:
+def together(parts: Sequence[Any]) -> _Found | list[Pairs]:
     """Put reference pixels of blocks together."""
+    if isinstance(parts[0], Pairs):
+        return pairs_together(parts)
     pieces = tuple(piece for part in parts for piece in part.pieces)
     return _Found(parts[0].params, parts[0].info, pieces, parts[0].kernels)
 
 
-def signals_of(found: _Found) -> Mapping[str, Array]:
-    """Return the signals that the reference pixels tell, for the kernel."""
+def signals_of(found: _Found | list[Pairs]) -> Mapping[str, Array]:
+    """Return the signals that the reference pixels tell, for the kernel; of IRS2 frames, which of them are bad."""
+    if isinstance(found, list):
+        return bad_rows(found)
     if is_irs2(found.info):
         return {}
     if found.info.instrument == "MIRI":

@@ -10,7 +10,16 @@ from pydantic import Field
 from calservice.model.block import Array, Block, Reach
 from calservice.model.step import ExposureInfo, Params, Reference, ReferenceNeed, References, Step, Tally
 from calservice.steps.stage1._refpix_drifts import FULL
-from calservice.steps.stage1._refpix_irs2 import correct_irs2, has_factors, prepare_irs2, science_rows, unsupported_irs2
+from calservice.steps.stage1._refpix_irs2 import (
+    REPLACED_FROM,
+    average_groups,
+    correct_irs2,
+    correct_whole,
+    has_factors,
+    prepare_irs2,
+    science_rows,
+    unsupported_irs2,
+)
 from calservice.steps.stage1._refpix_sirs import KERNEL_ARRAYS, convolution_kernels
 from calservice.steps.stage1._refpix_tally import (
     MIRI_SHAPE,
@@ -56,7 +65,7 @@ def correct(block: Block, references: References, params: RefPixParams, info: Ex
         ``data`` (integration, group, row, column) float32 in DN and, optionally, ``zeroframe`` (integration, row,
         column) float32; and what the tally found: for near-infrared detectors ``refpix_first`` and ``refpix_second``
         (integration, group, column or row) float64 in DN and ``refpix_single`` (integration, group), for MIRI
-        ``refpix_signals`` (integration, group, 2, 4) float64 in DN; for IRS2 frames ``pixeldq`` instead.
+        ``refpix_signals`` (integration, group, 2, 4) float64 in DN. Of IRS2 frames see `average_groups`.
     references : mapping
         For IRS2 frames ``refpix``; of ``sirskernel`` the tally makes use.
     params : RefPixParams
@@ -67,7 +76,7 @@ def correct(block: Block, references: References, params: RefPixParams, info: Ex
     Returns
     -------
     dict
-        ``data`` and, if given, ``zeroframe``; of IRS2 frames ``data`` and ``pixeldq``.
+        ``data`` and, if given, ``zeroframe``; of IRS2 frames what `correct_irs2` goes on with.
 
     Notes
     -----
@@ -77,7 +86,9 @@ def correct(block: Block, references: References, params: RefPixParams, info: Ex
     pixels of each output, for even and odd rows, of the differences to the first group. IRS2: see `correct_irs2`.
     """
     if is_irs2(info):
-        return correct_irs2(block, references, params, info)
+        if params.irs2_mean_subtraction:
+            return correct_whole(block, references, params, info)
+        return average_groups(block, references, params, info)
     from calservice.steps.stage1 import _refpix_kernels as kernels
 
     window, data = block.window, block["data"]
@@ -140,7 +151,9 @@ def _supports(params: RefPixParams, info: ExposureInfo) -> str | None:
 
 def _reach(params: RefPixParams, info: ExposureInfo) -> Reach:
     if is_irs2(info):
-        return Reach.everything()
+        return (
+            Reach.everything() if params.irs2_mean_subtraction else Reach(frozenset(("group",)), {"row": REPLACED_FROM})
+        )
     return Reach(frozenset(("group",))) if info.instrument == "MIRI" else Reach()
 
 
@@ -170,13 +183,29 @@ def _kept_rows(params: RefPixParams, info: ExposureInfo) -> Array | None:
     return science_rows(info.detector) if is_irs2(info) and not params.preserve_irs2_refpix else None
 
 
+_IRS2 = Step(
+    alias="refpix",
+    summary="Subtract the drifts of IRS2 frames",
+    params=RefPixParams,
+    kernel=correct_irs2,
+    reads=("data", "irs2_mean", "irs2_bad"),
+    writes=("data",),
+    reach=lambda params, info: Reach(frozenset(("row", "column"))),
+)
+
+
+def _then(params: RefPixParams, info: ExposureInfo) -> Step | None:
+    """Return what follows where frames are averaged first."""
+    return _IRS2 if is_irs2(info) and not params.irs2_mean_subtraction else None
+
+
 STEP = Step(
     alias="refpix",
     summary="Subtract the drifts that reference pixels tell",
     params=RefPixParams,
     kernel=correct,
     reads=("data", "pixeldq", "zeroframe"),
-    writes=("data", "pixeldq", "zeroframe"),
+    writes=("data", "pixeldq", "zeroframe", "irs2_mean", "irs2_bad"),
     references=(
         ReferenceNeed("refpix", ("irs2_table", "dq_table"), optional=True, needed=_needs_factors),
         ReferenceNeed("sirskernel", KERNEL_ARRAYS, optional=True, needed=_wants_sirs, axes=3),
@@ -188,11 +217,12 @@ STEP = Step(
         combine=together,
         finalize=signals_of,
         reads=("data", "pixeldq", "zeroframe"),
-        required=lambda params, info: not is_irs2(info),
+        required=lambda params, info: not (is_irs2(info) and params.irs2_mean_subtraction),
         ahead=places,
     ),
     not_applicable=_not_applicable,
     supports=_supports,
+    then=_then,
     prepare=_prepare,
     kept_rows=_kept_rows,
     cal_step="refpix",

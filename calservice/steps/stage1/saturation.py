@@ -13,6 +13,9 @@ from calservice.steps.arrays import owned
 
 __all__ = ["STEP", "SaturationParams", "irs2_science_rows"]
 
+_NORMAL, _REFERENCE = 16, 4
+"""Science pixels of an IRS2 output between reference pixels, and how many these are."""
+
 _UNREACHABLE = np.float32(65536)
 """A threshold above the 16-bit A-to-D converter, for pixels that cannot be checked. DN."""
 
@@ -49,17 +52,18 @@ def irs2_science_rows(nrows: int, detector: str) -> Array:
     first; then, in each of the four outputs, 4 reference pixels are read in the middle of every 16
     science pixels.
     """
-    normal, reference = 16, 4
-    width = 512 + 512 // normal * reference
+    width = 512 + 512 // _NORMAL * _REFERENCE
     rows = np.arange(nrows)
-    phase = (rows - width - normal // 2) % (normal + reference)
-    science = (rows >= width) & ((rows < width + normal // 2) | (phase >= reference))
+    phase = (rows - width - _NORMAL // 2) % (_NORMAL + _REFERENCE)
+    science = (rows >= width) & ((rows < width + _NORMAL // 2) | (phase >= _REFERENCE))
     return science[::-1] if detector == "NRS2" else science
 
 
-def _thresholds(references: References, columns: slice = slice(None)) -> tuple[Array, Array, Array]:
+def _thresholds(
+    references: References, rows: slice = slice(None), columns: slice = slice(None)
+) -> tuple[Array, Array, Array]:
     """Return thresholds in DN, where there is none to check against, and flags for PIXELDQ."""
-    threshold, flags = (cut_image(references["saturation"][name], slice(None), columns) for name in ("data", "dq"))
+    threshold, flags = (cut_image(references["saturation"][name], rows, columns) for name in ("data", "dq"))
     threshold, flags = owned(threshold, np.float32), owned(flags, np.uint32)
     flags[np.isnan(threshold)] |= np.uint32(NO_SAT_CHECK)
     unchecked = (flags & NO_SAT_CHECK) != 0
@@ -123,11 +127,13 @@ def flag(block: Block, references: References, params: SaturationParams, info: E
 
 
 def _flag_irs2(block: Block, references: References, params: SaturationParams, info: ExposureInfo) -> dict[str, Array]:
-    """Flag an IRS2 block, all rows of some columns: only its science rows are looked at."""
+    """Flag an IRS2 block: only its science rows are looked at, which are all that the reference has."""
     from calservice.steps.stage1 import _saturation_kernels as kernels
 
-    rows = irs2_science_rows(info.nrows, info.detector)
-    threshold, _, flags = _thresholds(references, slice(*block.window.column))
+    start, stop = block.window.row
+    science_rows = irs2_science_rows(info.nrows, info.detector)
+    before, rows = int(science_rows[:start].sum()), science_rows[start:stop]
+    threshold, _, flags = _thresholds(references, slice(before, before + int(rows.sum())), slice(*block.window.column))
     data = block["data"].compress(rows, axis=2)
     grow = max(params.n_pix_grow_sat, 0)
     science = np.zeros(data.shape, np.uint8)
@@ -148,7 +154,8 @@ def _reach(params: SaturationParams, info: ExposureInfo) -> Reach:
     """Neighbours are flagged once, and once more where averaged groups are looked at again."""
     grow = max(params.n_pix_grow_sat, 0)
     if _is_irs2(info):
-        return Reach(frozenset(("group", "row")), {"column": grow})
+        crossed = (grow + _NORMAL - 1) // _NORMAL  # reference pixels, between science rows that are next to each other
+        return Reach(frozenset(("group",)), {"row": grow + crossed * _REFERENCE, "column": grow})
     halo = grow * (2 if params.use_readpatt and info.nframes > 1 else 1)
     return Reach(frozenset(("group",)), {"row": halo, "column": halo})
 
