@@ -259,6 +259,7 @@ def find_jumps(
     sets, sums = np.empty((apart, most), np.uint8), np.empty((2, most))
     chosen, picked = np.empty(most + 1, np.int64), np.empty((most, differences), np.float32)
     ordered = np.zeros((differences, most), np.float32)
+    signed = np.zeros((differences, most), np.float32)
     work, jumps = np.empty(differences), np.zeros(differences, np.uint8)
     places = np.empty(differences, np.int64)
     events, happened = np.empty((1024, 3), np.int64), 0
@@ -275,6 +276,8 @@ def find_jumps(
             count = pick(tile, width, suspect, found, chosen, picked)
             if method <= AT_ONCE:
                 order(tile, chosen, count, method == ONE_BY_ONE, ordered)
+            if method == ONE_BY_ONE and spread:
+                order(tile, chosen, count, False, signed)
             for k in range(count):
                 c = chosen[k]
                 x, steps, known, noise2 = x0 + c, picked[k], counts[3, c], noise[c]
@@ -291,7 +294,9 @@ def find_jumps(
                     continue
                 primary[y, x], touched[y, x] = number, 1
                 if spread:
-                    if method != AT_ONCE:
+                    if method == ONE_BY_ONE:
+                        middle, sigma = typical_ordered(signed[:, k], known, noise2, nframes)
+                    elif method != AT_ONCE:
                         middle, sigma = typical(steps, noise2, nframes, work)
                     spreading = places[: _spreading(steps, jumps, middle, sigma, between, places)]
                     events = _add_events(events, happened, spreading, y, x)
