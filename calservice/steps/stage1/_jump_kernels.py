@@ -19,8 +19,9 @@ from calservice.steps.stage1._jump_pixel import (
     finite,
     median,
     typical,
+    typical_ordered,
 )
-from calservice.steps.stage1._jump_tiles import TILE, UNUSABLE, load_tile, screen, screen_clipping
+from calservice.steps.stage1._jump_tiles import TILE, UNUSABLE, load_tile, order, pick, screen, screen_clipping
 
 __all__ = [
     "AT_ONCE",
@@ -161,13 +162,47 @@ def _flag_neighbours(out: Array, events: Array, count: int, touched: Array) -> N
 
 
 @compiled
-def _grown(events: Array, count: int, more: int) -> Array:
-    """Return an array that has room for more events."""
-    if count + more <= events.shape[0]:
-        return events
-    made = np.empty((2 * (count + more), 3), np.int64)
-    made[:count] = events[:count]
-    return made
+def _add_events(events: Array, count: int, places: Array, y: int, x: int) -> Array:
+    """Add jumps of a pixel to the first ``count`` events; return the array that holds them all."""
+    if count + places.size > events.shape[0]:
+        more = np.empty((2 * (count + places.size), 3), np.int64)
+        more[:count] = events[:count]
+        events = more
+    for place in places:
+        events[count] = place, y, x
+        count += 1
+    return events
+
+
+@compiled
+def _noise(readnoise: Array, gain: Array, nframes: float, noise: Array, variance: Array) -> None:
+    """Fill the square of the read noise of each pixel of a tile, and its part of the variance, in electrons^2."""
+    for c in range(gain.size):
+        electrons = readnoise[c] * gain[c]
+        noise[c] = electrons * electrons
+        variance[c] = noise[c] / np.float32(nframes)
+
+
+@compiled
+def _find(
+    steps: Array,
+    ordered: Array,
+    known: int,
+    noise2: float,
+    nframes: float,
+    method: int,
+    limits: tuple[float, float, float],
+    sets: Array,
+    work: Array,
+    jumps: Array,
+) -> tuple[int, float, float]:
+    """Find the jumps of one pixel; return how many, and, if they are found at once, median and expected noise."""
+    if method == ONE_BY_ONE:
+        return find_one_by_one(steps, ordered, known, noise2, nframes, limits, jumps), np.nan, np.nan
+    if method == AT_ONCE:
+        middle, sigma = typical_ordered(ordered, known, noise2, nframes)
+        return find_at_once(steps, middle, sigma, limits[0], jumps), middle, sigma
+    return _clip(steps, sets, limits[0], work, jumps), np.nan, np.nan
 
 
 @compiled
@@ -218,11 +253,14 @@ def find_jumps(
     most = max(TILE // 8, min(TILE, _TILE_VALUES // differences))
     tile, before = np.empty((differences, most), np.float32), np.empty((2, most), np.float32)
     state, counts = np.empty((4, most), np.float32), np.empty((4, most), np.int32)
-    noise2, variance = np.empty(most, np.float32), np.empty(most, np.float32)
+    noise, variance = np.empty(most, np.float32), np.empty(most, np.float32)
     apart = ngroups - 1 if method == CLIP_INTEGRATIONS else 1
     found, suspect = np.empty(most, np.uint8), np.empty(most, np.uint8)
     sets, sums = np.empty((apart, most), np.uint8), np.empty((2, most))
-    work, jumps = np.empty((3, differences)), np.zeros(differences, np.uint8)
+    chosen, picked = np.empty(most + 1, np.int64), np.empty((most, differences), np.float32)
+    ordered = np.zeros((differences, most), np.float32)
+    signed = np.zeros((differences, most), np.float32)
+    work, jumps = np.empty(differences), np.zeros(differences, np.uint8)
     places = np.empty(differences, np.int64)
     events, happened = np.empty((1024, 3), np.int64), 0
     some_emptied = emptied.any()
@@ -230,27 +268,22 @@ def find_jumps(
         for x0 in range(0, ncols, most):
             width = min(most, ncols - x0)
             load_tile(data, flags, gain, y, x0, width, tile, found, before)
-            for c in range(width):
-                noise = readnoise[y, x0 + c] * gain[y, x0 + c]
-                noise2[c] = noise * noise
-                variance[c] = noise2[c] / np.float32(nframes)
+            _noise(readnoise[y, x0 : x0 + width], gain[y, x0 : x0 + width], nframes, noise, variance)
             if method <= AT_ONCE:
                 screen(tile, width, method == ONE_BY_ONE, variance, limits, state, counts, suspect)
             else:
                 screen_clipping(tile, width, apart, limits[0], state, counts, sums, sets, suspect)
-            for c in range(width):
-                if not (suspect[c] or found[c] & JUMP_DET):
-                    continue
-                x = x0 + c
-                work[0] = tile[:, c]
-                middle = sigma = np.nan
-                if method == ONE_BY_ONE:
-                    number = find_one_by_one(work[0], noise2[c], nframes, limits, work[1], work[2], jumps)
-                elif method == AT_ONCE:
-                    middle, sigma = typical(work[0], noise2[c], nframes, work[2])
-                    number = find_at_once(work[0], middle, sigma, limits[0], jumps)
-                else:
-                    number = _clip(work[0], sets[:, c], limits[0], work[2], jumps)
+            count = pick(tile, width, suspect, found, chosen, picked)
+            if method <= AT_ONCE:
+                order(tile, chosen, count, method == ONE_BY_ONE, ordered)
+            if method == ONE_BY_ONE and spread:
+                order(tile, chosen, count, False, signed)
+            for k in range(count):
+                c = chosen[k]
+                x, steps, known, noise2 = x0 + c, picked[k], counts[3, c], noise[c]
+                number, middle, sigma = _find(
+                    steps, ordered[:, k], known, noise2, nframes, method, limits, sets[:, c], work, jumps
+                )
                 if number:
                     _flag(out, y, x, jumps)
                 if found[c] & JUMP_DET:
@@ -261,13 +294,13 @@ def find_jumps(
                     continue
                 primary[y, x], touched[y, x] = number, 1
                 if spread:
-                    if method != AT_ONCE:
-                        middle, sigma = typical(work[0], noise2[c], nframes, work[2])
-                    count = _spreading(work[0], jumps, middle, sigma, between, places)
-                    events = _grown(events, happened, count)
-                    for k in range(count):
-                        events[happened + k] = places[k], y, x
-                    happened += count
+                    if method == ONE_BY_ONE:
+                        middle, sigma = typical_ordered(signed[:, k], known, noise2, nframes)
+                    elif method != AT_ONCE:
+                        middle, sigma = typical(steps, noise2, nframes, work)
+                    spreading = places[: _spreading(steps, jumps, middle, sigma, between, places)]
+                    events = _add_events(events, happened, spreading, y, x)
+                    happened += spreading.size
     _flag_neighbours(out, events, happened, touched)
 
 

@@ -11,7 +11,16 @@ import numpy as np
 from calservice.model.block import Array
 from calservice.steps.compiled import compiled
 
-__all__ = ["clip_bounds", "find_at_once", "find_one_by_one", "finite", "median", "median_between", "typical"]
+__all__ = [
+    "clip_bounds",
+    "find_at_once",
+    "find_one_by_one",
+    "finite",
+    "median",
+    "median_between",
+    "typical",
+    "typical_ordered",
+]
 
 _CLIPPINGS = 5
 """Most turns of sigma clipping, the default of `astropy.stats.sigma_clip`."""
@@ -74,86 +83,91 @@ def finite(values: Array, out: Array) -> int:
 
 
 @compiled
-def _clipped_median(sizes: Array, scratch: Array) -> tuple[float, int]:
-    """Return the median size of differences as the one-by-one search takes it, and how many there are.
+def _ordered_median(ordered: Array, low: int, high: int) -> float:
+    """Return the median of values in order, those from index ``low`` to ``high``; NaN of none."""
+    count = high - low
+    if count == 0:
+        return np.nan
+    upper = np.float64(ordered[low + count // 2])
+    return float(upper if count % 2 else (np.float64(ordered[low + count // 2 - 1]) + upper) / 2.0)
 
-    Of four or more, those equal to the largest are left out; of two, it is the smaller one; of fewer,
-    there is none.
+
+@compiled
+def _clipped_median(ordered: Array, low: int, high: int) -> float:
+    """Return the median size of differences from index ``low`` to ``high`` as the one-by-one search takes it.
+
+    Of four or more, those equal to the largest are left out; of two, it is the smaller one.
     """
-    count = finite(sizes, scratch)
-    if count < 2:
-        return np.nan, count
-    if count == 2:
-        return min(scratch[0], scratch[1]), count
-    if count == 3:
-        return median(scratch, count), count
-    largest = scratch[0]
-    for n in range(1, count):
-        largest = max(largest, scratch[n])
-    kept = 0
-    for n in range(count):
-        value = scratch[n]
-        if value != largest:
-            scratch[kept] = value
-            kept += 1
-    return median(scratch, kept), count
+    if high - low == 2:
+        return float(ordered[low])
+    if high - low > 3:
+        largest = ordered[high - 1]
+        while high > low and ordered[high - 1] == largest:
+            high -= 1
+    return _ordered_median(ordered, low, high)
+
+
+@compiled
+def _distance(size: float, middle: float) -> float:
+    return abs(np.float64(np.float32(np.float64(size) - middle)))
 
 
 @compiled
 def find_one_by_one(
     differences: Array,
+    ordered: Array,
+    total: int,
     noise2: float,
     nframes: float,
     limits: tuple[float, float, float],
-    sizes: Array,
-    scratch: Array,
     jumps: Array,
 ) -> int:
     """Find jumps from the largest on, each time without those found before.
 
+    Those farthest from the median are always at the ends of what is left of the sizes in order.
+
     Parameters
     ----------
-    differences : ndarray of float64
+    differences : ndarray of float32
         Of one pixel, in electrons.
+    ordered : ndarray of float32
+        Begins with the sizes of those that are not NaN, from the smallest to the largest.
+    total : int
+        How many they are.
     noise2 : float
         Square of the read noise of the difference of two frames, in electrons^2.
     nframes : float
         Frames averaged in a group.
     limits : tuple of float
         In units of the expected noise, for four differences or more, three, and two.
-    sizes, scratch : ndarray of float64
-        As long; overwritten.
     jumps : ndarray of uint8
-        As long; set to 1 where there is a jump, else 0.
+        As long as the differences; set to 1 where there is a jump, else 0.
 
     Returns
     -------
     int
         How many differences are jumps.
     """
-    for n in range(differences.size):
-        sizes[n] = abs(differences[n])
-        jumps[n] = 0
-    found = 0
-    while True:
-        middle, count = _clipped_median(sizes, scratch)
-        if found:
+    low, high = 0, total
+    while high - low >= 2:
+        middle = _clipped_median(ordered, low, high)
+        if high - low < total:
             middle = np.float64(np.float32(middle))
         sigma = np.sqrt(abs(middle) + noise2 / nframes)
-        limit = limits[0] if count >= 4 else limits[1] if count == 3 else limits[2]
-        if count < 2 or not sigma > 0.0:
-            return found
-        largest = -1.0
-        for n in range(sizes.size):
-            scratch[n] = abs(np.float64(np.float32(sizes[n] - middle))) / sigma
-            largest = max(largest, scratch[n])
-        if not largest > limit:
-            return found
-        for n in range(sizes.size):
-            if scratch[n] == largest:
-                jumps[n] = 1
-                sizes[n] = np.nan
-                found += 1
+        limit = limits[0] if high - low >= 4 else limits[1] if high - low == 3 else limits[2]
+        farthest = max(_distance(ordered[low], middle), _distance(ordered[high - 1], middle))
+        if not (sigma > 0.0 and farthest / sigma > limit):
+            break
+        while high > low and _distance(ordered[high - 1], middle) == farthest:
+            high -= 1
+        while high > low and _distance(ordered[low], middle) == farthest:
+            low += 1
+    found = total - (high - low)
+    for n in range(differences.size):
+        size = abs(differences[n])
+        kept = high > low and ordered[low] <= size <= ordered[high - 1]
+        jumps[n] = found > 0 and not (kept or np.isnan(size))
+    return found
 
 
 @compiled
@@ -164,13 +178,23 @@ def typical(differences: Array, noise2: float, nframes: float, scratch: Array) -
 
 
 @compiled
+def typical_ordered(ordered: Array, total: int, noise2: float, nframes: float) -> tuple[float, float]:
+    """Return the same if the differences are in order."""
+    middle = _ordered_median(ordered, 0, total)
+    return middle, np.sqrt(abs(middle) + noise2 / nframes)
+
+
+@compiled
 def find_at_once(differences: Array, middle: float, sigma: float, limit: float, jumps: Array) -> int:
     """Find all differences that are further from the median than ``limit`` times the expected noise."""
-    found = 0
+    jumps[:] = 0
+    if not sigma > 0.0:
+        return 0
     for n in range(differences.size):
-        value = differences[n]
-        jump = sigma > 0.0 and abs(value - middle) / sigma > limit and np.isfinite(value)
-        jumps[n] = jump
+        value = np.float64(differences[n])
+        jumps[n] = (abs(value - middle) / sigma > limit) & np.isfinite(value)
+    found = 0
+    for jump in jumps:
         found += jump
     return found
 

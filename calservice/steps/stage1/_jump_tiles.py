@@ -10,15 +10,19 @@ from __future__ import annotations
 import numpy as np
 
 from calservice.model.block import Array
-from calservice.model.dqflags import DO_NOT_USE, SATURATED
+from calservice.model.dqflags import DO_NOT_USE, JUMP_DET, SATURATED
 from calservice.steps.compiled import compiled, larger, smaller
+from calservice.steps.stage1._ramp_fit_tiles import sort_columns
 
-__all__ = ["TILE", "UNUSABLE", "enclose", "load_tile", "screen", "screen_clipping"]
+__all__ = ["TILE", "UNUSABLE", "enclose", "load_tile", "order", "pick", "screen", "screen_clipping"]
 
 TILE = 256
 UNUSABLE = DO_NOT_USE | SATURATED
 _NAN = np.float32(np.nan)
 _INFINITE = np.float32(np.inf)
+_ZERO = np.float32(0)
+_VECTORS = 32
+"""Pixels that are compared by a few vector instructions, without some that remain."""
 _SAFE = 0.9999
 """Leaves room for float32 rounding: what is closer to a limit than this is looked at exactly."""
 _CANCELLED = 1e-9
@@ -52,22 +56,24 @@ def load_tile(
 
 @compiled
 def _ranges(tile: Array, width: int, folded: bool, state: Array, count: Array) -> None:
-    """Fill smallest value, largest value and sum of each pixel, and count its values."""
-    for c in range(width):
-        state[0, c] = _INFINITE
-        state[1, c] = -_INFINITE
-        state[2, c] = np.float32(0)
-        count[c] = 0
-    least, most, total = state[0], state[1], state[2]
-    for n in range(tile.shape[0]):
-        row = tile[n]
+    """Fill smallest value, largest value and sum of each pixel, and count its values.
+
+    Differences are taken in pairs: with one at a time, each result would be stored under a condition.
+    """
+    least, most, total, number = state[0, :width], state[1, :width], state[2, :width], count[:width]
+    least[:], most[:], total[:], number[:] = _INFINITE, -_INFINITE, 0, 0
+    none, last = np.full(width, _NAN), tile.shape[0]
+    for n in range(0, last, 2):
+        row, next_row = tile[n, :width], tile[n + 1, :width] if n + 1 < last else none
         for c in range(width):
-            value = abs(row[c]) if folded else row[c]
-            known = not np.isnan(value)
-            count[c] += np.int32(known)
-            total[c] += value if known else np.float32(0)
-            least[c] = smaller(least[c], value if known else _INFINITE)
-            most[c] = larger(most[c], value if known else -_INFINITE)
+            a, b = row[c], next_row[c]
+            if folded:
+                a, b = abs(a), abs(b)
+            some_a, some_b = not np.isnan(a), not np.isnan(b)
+            number[c] += np.int32(some_a) + np.int32(some_b)
+            total[c] += (a if some_a else _ZERO) + (b if some_b else _ZERO)
+            least[c] = smaller(least[c], smaller(a if some_a else _INFINITE, b if some_b else _INFINITE))
+            most[c] = larger(most[c], larger(a if some_a else -_INFINITE, b if some_b else -_INFINITE))
 
 
 @compiled
@@ -167,6 +173,38 @@ def screen(
         enclosed = kept > 0 and counts[0, c] <= (kept - 1) // 2 and count[c] - counts[1, c] >= kept // 2 + 1
         if enclosed and _harmless(state[0, c], state[1, c], state[2, c], state[3, c], variance[c], limits[0]):
             suspect[c] = 0
+
+
+@compiled
+def pick(tile: Array, width: int, suspect: Array, found: Array, chosen: Array, picked: Array) -> int:
+    """Collect the differences of suspect pixels, and of those that have jumps already, (pixel, difference).
+
+    Fills in which pixels they are, and returns how many.
+    """
+    count = 0
+    for c in range(width):
+        chosen[count] = c
+        count += suspect[c] != 0 or found[c] & JUMP_DET != 0
+    for n in range(tile.shape[0]):
+        row = tile[n]
+        for k in range(count):
+            picked[k, n] = row[chosen[k]]
+    return count
+
+
+@compiled
+def order(tile: Array, chosen: Array, count: int, folded: bool, ordered: Array) -> None:
+    """Put the differences of the pixels chosen, or their sizes, in order, (difference, pixel); NaN become infinite.
+
+    Some pixels more are put in order, such that there are whole vectors.
+    """
+    for n in range(tile.shape[0]):
+        row, out = tile[n], ordered[n, :count]
+        for k in range(count):
+            value = row[chosen[k]]
+            value = abs(value) if folded else value
+            out[k] = _INFINITE if np.isnan(value) else value
+    sort_columns(ordered, min(-(-count // _VECTORS) * _VECTORS, ordered.shape[1]))
 
 
 @compiled

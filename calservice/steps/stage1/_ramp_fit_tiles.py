@@ -153,8 +153,8 @@ def sort_columns(values: Array, width: int) -> None:
     while p > 0:
         q, r, d = top, 0, p
         while True:
-            for j in range(n - d):
-                if j & p == r:
+            for first in range(r, n - d, 2 * p):
+                for j in range(first, min(first + p, n - d)):
                     lower, upper = values[j, :width], values[j + d, :width]
                     for c in range(width):
                         a, b = lower[c], upper[c]

@@ -21,22 +21,27 @@ _SPENT = SATURATED | DO_NOT_USE
 
 
 @compiled
-def _spread(marks: Array, filled: Array, grow: int, flag: int, out: Array) -> None:
-    """Set ``flag`` in ``out`` within ``grow`` pixels of every mark; rows not ``filled`` have none."""
+def _spread(marks: Array, filled: Array, grow: int, out: Array) -> None:
+    """Set marks in ``out`` within ``grow`` pixels of each; rows not ``filled`` have none."""
     nrows, ncols = marks.shape
     wide = np.empty(ncols, np.uint8)
     for y in range(nrows):
         if not filled[y]:
             continue
+        row = marks[y, :ncols]
         for x in range(ncols):
-            wide[x] = 0
-        for x in range(ncols):
-            if marks[y, x]:
-                for near in range(max(0, x - grow), min(ncols, x + grow + 1)):
-                    wide[near] = flag
-        for row in range(max(0, y - grow), min(nrows, y + grow + 1)):
+            wide[x] = row[x]
+        for far in range(1, min(grow, ncols - 1) + 1):
+            near = ncols - far
+            left, right, from_left, from_right = wide[:near], wide[far:], row[:near], row[far:]
+            for x in range(near):
+                left[x] |= from_right[x]
+            for x in range(near):
+                right[x] |= from_left[x]
+        for reached in range(max(0, y - grow), min(nrows, y + grow + 1)):
+            flags = out[reached, :ncols]
             for x in range(ncols):
-                out[row, x] |= wide[x]
+                flags[x] |= wide[x]
 
 
 @compiled
@@ -63,7 +68,7 @@ def flag_saturated(data: Array, groupdq: Array, threshold: Array, grow: int) -> 
                     flags[y, x] = flags[y, x] | mark | np.uint8(low * _FLOOR)
                 filled[y] = some
             if grow > 0:
-                _spread(marks, filled, grow, SATURATED, flags)
+                _spread(marks, filled, grow, flags)
 
 
 @compiled
@@ -88,9 +93,9 @@ def flag_averaged(data: Array, groupdq: Array, threshold: Array, unchecked: Arra
                     if (later[y, x] & SATURATED) != 0 and (flags[y, x] & _SPENT) == 0:
                         factor = 1.0 if unchecked[y, x] else lowered
                         if np.float64(plane[y, x]) >= np.float64(threshold[y, x]) * factor:
-                            marks[y, x] = 1
+                            marks[y, x] = DO_NOT_USE
                             filled[y] = 1
-            _spread(marks, filled, grow, DO_NOT_USE, flags)
+            _spread(marks, filled, grow, flags)
 
 
 @compiled
@@ -135,9 +140,9 @@ def flag_second_group_irs2(data: Array, groupdq: Array, threshold: Array, bias: 
                 if data[i, 2, y, x] >= limit and _hidden(
                     data[i, 0, y, x], data[i, 1, y, x], limit, bias[y, x], nframes
                 ):
-                    marks[y, x] = 1
+                    marks[y, x] = SATURATED
                     filled[y] = 1
-        _spread(marks, filled, grow, SATURATED, groupdq[i, 1])
+        _spread(marks, filled, grow, groupdq[i, 1])
 
 
 @compiled
@@ -155,7 +160,7 @@ def clear_saturated(zeroframe: Array, threshold: Array, grow: int) -> None:
                 marks[y, x] = value >= threshold[y, x]
                 flags[y, x] = marks[y, x] or value <= 0
                 filled[y] |= marks[y, x]
-        _spread(marks, filled, grow, 1, flags)
+        _spread(marks, filled, grow, flags)
         for y in range(nrows):
             for x in range(ncols):
                 if flags[y, x]:
