@@ -74,7 +74,9 @@ def load_kernels() -> int:
 
 def _load(function: Any) -> bool:
     """Load what the cache holds of a function."""
-    index = function._cache._cache_file
+    from calservice.steps.compiled import cache_file
+
+    index = cache_file(function)
     signatures = {key[0] for key in index._load_index()} if index is not None else set()
     for signature in signatures:
         function.compile(signature)

@@ -10,7 +10,7 @@ from llvmlite import ir
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-__all__ = ["compiled", "inlined", "larger", "smaller"]
+__all__ = ["cache_file", "compiled", "inlined", "larger", "smaller"]
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -18,7 +18,8 @@ F = TypeVar("F", bound=Callable[..., object])
 def compiled(function: F) -> F:
     """Compile a function with Numba.
 
-    The machine code is kept in the cache next to the source, runs without the GIL, follows NumPy's rules
+    The machine code is kept in the cache next to the source until that, or the source of a part compiled likewise,
+    changes. It runs without the GIL, follows NumPy's rules
     for division by zero, and never reorders or contracts floating-point operations: results are the same
     on every machine and equal to those of the same operations in NumPy.
 
@@ -52,7 +53,26 @@ def inlined(function: Callable[..., Any]) -> Any:
 
 
 def _compiled(**more: Any) -> Any:
-    return numba.njit(cache=True, nogil=True, error_model="numpy", **more)
+    compile_one = numba.njit(cache=True, nogil=True, error_model="numpy", **more)
+
+    def compile_with_parts(function: Callable[..., object]) -> Any:
+        made = compile_one(function)
+        file = cache_file(made)
+        if file is not None:
+            known = [cache_file(function.__globals__.get(name)) for name in function.__code__.co_names]
+            stamps = [part._source_stamp for part in known if part is not None]
+            file._source_stamp = frozenset({file._source_stamp}).union(*stamps)
+        return made
+
+    return compile_with_parts
+
+
+def cache_file(function: Any) -> Any:
+    """Return the index of what Numba's cache holds of a function, whose stamp tells whether it is up to date.
+
+    Of itself Numba looks at the file of the function alone: what it calls could change without it.
+    """
+    return getattr(getattr(function, "_cache", None), "_cache_file", None)
 
 
 def _of_two(name: str) -> Any:
