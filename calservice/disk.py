@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import mmap
 import operator
 import os
 import tempfile
@@ -33,6 +34,8 @@ _STORED = {(8, 0): "u1", (16, 0): ">i2", (16, 1 << 15): ">i2", (32, 1 << 31): ">
 _NUMBERS = {"E": ">f4", "J": ">i4", "1E": ">f4", "1J": ">i4"}
 _LARGE_TABLE = 16 * 2**20
 _MAGIC = b"SIMPLE"
+_FEW = 16
+"""Windows with so many times fewer columns than there are do not have whole rows read."""
 _PIECE = 4 * 2**20
 _SHORT = 2
 """Bytes of the largest integers that all floating-point types hold."""
@@ -172,7 +175,11 @@ class DiskArray:
         made = np.empty([stop - start for start, stop in ranges], self._stored)
         wide = (*ranges[:-1], (0, self._whole[-1]))
         rows = made if tuple(ranges) == wide else np.empty((*made.shape[-2:-1], self._whole[-1]), self._stored)
+        few = made.ndim > 1 and made.shape[-1] * _FEW < self._whole[-1]
         for place, offset in self._pieces(wide):
+            if few:
+                made[place] = _columns(self._file.fileno(), rows.shape, self._stored, offset, slice(*ranges[-1]))
+                continue
             _read(self._file.fileno(), made[place] if rows is made else rows, offset)
             if rows is not made:
                 made[place] = rows[..., slice(*ranges[-1])]
@@ -180,9 +187,7 @@ class DiskArray:
 
     def __getitem__(self, window: Any) -> Array:
         stored = self._stored_window(window)
-        native = stored.view(stored.dtype.newbyteorder("="))
-        if not stored.dtype.isnative:
-            native.byteswap(inplace=True)
+        native = stored.astype(stored.dtype.newbyteorder("="), copy=False)  # which is faster than swapping in place
         found: Array = native.view(self.dtype)
         if self._unsigned:
             found ^= self.dtype.type(1 << (8 * self.dtype.itemsize - 1))
@@ -255,6 +260,16 @@ def _read(file: int, part: Array, offset: int) -> None:
         if not done:
             raise OSError("the file has become shorter while it was read")
         left, offset = left[done:], offset + done
+
+
+def _columns(file: int, shape: tuple[int, ...], stored: np.dtype[Any], offset: int, columns: slice) -> Array:
+    """Return a copy of some columns of an image in a file, through a mapping that lasts no longer than that."""
+    first = offset // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
+    size = math.prod(shape) * stored.itemsize
+    if offset + size > os.fstat(file).st_size:
+        raise OSError("the file has become shorter while it was read")
+    with mmap.mmap(file, offset - first + size, access=mmap.ACCESS_READ, offset=first) as mapped:
+        return np.ndarray(shape, stored, mapped, offset - first)[..., columns].copy()
 
 
 def _write(file: int, part: Array, offset: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from pydantic import Field
@@ -118,13 +118,15 @@ class _Dark:
         mean: Array = (total / total.dtype.type(stop - start)).astype(np.float32)
         return mean
 
+    def stored(self, groups: tuple[int, int]) -> Array | None:
+        """Return the groups in a range, (group, row, column), if they are what is to be subtracted where not NaN."""
+        if self.sampling.average or self.sampling.extra:
+            return None
+        window: Any = (*self.place, slice(*groups))
+        return np.ascontiguousarray(self.images[window], np.float32)
+
     def planes(self, groups: tuple[int, int], info: ExposureInfo) -> Sequence[Array]:
         """Return what to subtract from each of the exposure's groups in a range."""
-        if not self.sampling.average and not self.sampling.extra:
-            window: Any = (*self.place, slice(*groups))
-            frames = np.array(self.images[window], np.float32)
-            frames[np.isnan(frames)] = 0
-            return cast(Sequence[Array], frames)
         if not self.sampling.average:
             return [self.frame(g) for g in range(*groups)]
         stride = info.nframes + info.groupgap
@@ -175,6 +177,8 @@ def subtract(block: Block, references: References, params: DarkCurrentParams, in
     Source: ``dark_current`` in the JWST pipeline documentation. Means are summed frame by frame in
     float32, as NumPy does along the first axis.
     """
+    from calservice.steps.stage1 import _dark_current_kernels as kernels
+
     dark = references["dark"]
     flags = np.asarray(dark["dq"], np.uint32)
     if dark["data"].ndim == 4 and flags.ndim == 4:
@@ -186,14 +190,18 @@ def subtract(block: Block, references: References, params: DarkCurrentParams, in
     # others stay zero, which matters only to a file that starts later in its exposure.
     averaged = min(len(darks), info.nints) if sampling.average else len(darks)
     planes: dict[int, Sequence[Array]] = {}
-    data = np.empty_like(block["data"])
+    stored: dict[int, Array | None] = {}
+    data = np.empty(block["data"].shape, np.float32)
     for i, ramp in enumerate(block["data"]):
         k = _integration(first + i, len(darks), info)
         if k >= averaged:
             data[i] = ramp
             continue
         if k not in planes:
-            planes[k] = darks[k].planes(groups, info)
+            stored[k] = darks[k].stored(groups)
+            planes[k] = darks[k].planes(groups, info) if stored[k] is None else ()
+        if (frames := stored[k]) is not None:
+            kernels.subtract_known(np.ascontiguousarray(ramp), frames, data[i])
         for g, plane in enumerate(planes[k]):
             np.subtract(ramp[g], plane, out=data[i, g], casting="same_kind")
     made: dict[str, Array] = {"data": data, "pixeldq": block["pixeldq"] | flags}
