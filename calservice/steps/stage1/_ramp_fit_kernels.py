@@ -69,6 +69,15 @@ def _store(out: tuple[Array, ...], i: int, y: int, x0: int, width: int, values: 
 
 
 @compiled
+def _all_flags(counts: Array, width: int) -> int:
+    """Return the flags that any group of the ramps of a tile has."""
+    found = np.uint16(0)
+    for c in range(width):
+        found |= counts[FOUND, c]
+    return int(found)
+
+
+@compiled
 def _keep_read_noise(
     groupdq: Array,
     i: int,
@@ -90,12 +99,8 @@ def _keep_read_noise(
 
     Also sums up the inverse read variances of all of a pixel's ramps, for the exposure.
     """
-    ramp, lost = np.empty(column.shape[0], np.uint8), np.uint16(0)
+    ramp = np.empty(column.shape[0], np.uint8)
     for c in range(width):
-        lost |= counts[FOUND, c]
-    for c in range(width):
-        totals[4, c] += 1.0 / values[3, c] if values[3, c] > 0.0 and not counts[FOUND, c] & CHARGELOSS else 0.0
-    for c in range(width if lost & CHARGELOSS else 0):
         if counts[FOUND, c] & CHARGELOSS:
             for k in range(column.shape[0]):
                 g = groups[0] + k
@@ -107,6 +112,8 @@ def _keep_read_noise(
             values[3, c] = known(1.0 / weight)
             totals[4, c] += weight
             state[_LOST, c] = 1
+        elif values[3, c] > 0.0:
+            totals[4, c] += 1.0 / values[3, c]
 
 
 @inlined
@@ -295,7 +302,7 @@ def fit_ramps(
     starts, stops = np.empty(used + 1, np.int64), np.empty(used + 1, np.int64)
     sums, values = np.ones((4, TILE)), np.empty((4, TILE))
     power, dqs, begun = np.empty(TILE, np.int64), np.empty(TILE, np.uint32), np.empty(TILE, np.uint32)
-    weights, weighed = np.empty((4, TILE)), 0
+    weights, weighed, lost = np.empty((4, TILE)), 0, 0
     work, column, plain = np.empty(used + 1), np.empty((used, 1), np.uint8), np.empty(TILE, np.uint8)
     for y in range(nrows):
         for x0 in range(0, ncols, most):
@@ -309,6 +316,7 @@ def fit_ramps(
                     load_ramps(data, i, y, x0, width, first, zeroframe, suppress, ramp, bits, found)
                 if turn < nints:
                     add_medians(ramp, bits, found, width, times, network, steps, valid, rates)
+                    lost = _all_flags(found, width) | (lost if turn else 0)
                     continue
                 if turn == nints:
                     load_pixels(pixeldq, gain, noise, dark, y, x0, width, rates, nints, pixels, begun)
@@ -335,23 +343,24 @@ def fit_ramps(
                     weights,
                     weighed,
                 )
-                _keep_read_noise(
-                    groupdq,
-                    i,
-                    y,
-                    x0,
-                    width,
-                    groups,
-                    column,
-                    pixels,
-                    times,
-                    found,
-                    starts,
-                    stops,
-                    values,
-                    state,
-                    totals,
-                )
+                if lost & CHARGELOSS:
+                    _keep_read_noise(
+                        groupdq,
+                        i,
+                        y,
+                        x0,
+                        width,
+                        groups,
+                        column,
+                        pixels,
+                        times,
+                        found,
+                        starts,
+                        stops,
+                        values,
+                        state,
+                        totals,
+                    )
                 _store(integrations, i, y, x0, width, values, dqs)
             _finish_tile(state, width, nints, totals, values, dqs)
             _store(images, 0, y, x0, width, values, dqs)

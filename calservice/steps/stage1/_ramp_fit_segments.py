@@ -196,7 +196,7 @@ def common_segment(flags: Array, width: int, plain: Array) -> tuple[int, int]:
     for g in range(flags.shape[0]):
         row, lost = flags[g, :width], np.uint8(0)
         for c in range(width):
-            lost += row[c] & np.uint8(DO_NOT_USE)
+            lost = np.uint8(lost + (row[c] & np.uint8(DO_NOT_USE)))
         if 2 * lost < width:
             begin, end = min(begin, g), g + 1
     alike = plain[:width]
