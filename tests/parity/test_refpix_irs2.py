@@ -13,6 +13,7 @@ import pytest
 import calservice.steps
 from calservice.model.block import Block, Window
 from calservice.model.dqflags import PIXEL_FLAGS
+from calservice.model.step import Reference
 from calservice.references.load import load_reference
 from calservice.run.blocks import BoundStep, run_fused
 from calservice.run.models import exposure_info, source_arrays
@@ -124,6 +125,28 @@ def test_parity(
         same(ours[name], getattr(theirs, name), name)
         assert np.mean(ours[name] == getattr(theirs, name)) > 0.999
     assert np.ptp(ours["data"] - source["data"][:, :, where_kept(detector, rows)]) > 10
+
+
+@pytest.mark.parametrize("preserved", [False, True])
+def test_exposures_are_cut_anyhow(preserved: bool, reference: Path, tmp_path: Path) -> None:
+    """Frame by frame in place of what there was, by integrations computed again and kept on disk, or as a whole."""
+    model = exposure("NRS2", (2, 2))
+    rng = np.random.default_rng(1)
+    bias = {"data": rng.uniform(0, 50, (3200, 2048)).astype(np.float32), "dq": np.zeros((3200, 2048), np.uint32)}
+    steps = [
+        BoundStep(NATIVE["superbias"], NATIVE["superbias"].params(), {"superbias": Reference(bias, {})}),
+        BoundStep(
+            STEP,
+            STEP.params(preserve_irs2_refpix=preserved),
+            {"refpix": load_reference(reference, STEP.references[0])},
+        ),
+    ]
+    source, info = source_arrays(model, [bound.step for bound in steps]), exposure_info(model)
+    made = run_fused(steps, source, info, threads=2)
+    for how in ({"kept_bytes": 0, "scratch": tmp_path}, {"block_bytes": 2**40}):
+        other = run_fused(steps, source, info, **how)
+        assert other.keys() == made.keys()
+        assert all(np.array_equal(np.asarray(other[name]), made[name], equal_nan=True) for name in made)
 
 
 def test_what_is_skipped_or_left_to_the_official_step(tmp_path: Path) -> None:
