@@ -13,19 +13,32 @@ __all__ = ["correct_groups", "correct_images", "correct_reads"]
 
 @compiled
 def _evaluate(values: Array, coefficients: Array, y: int, out: Array) -> None:
-    """Evaluate row ``y``'s polynomials (Horner's scheme) in the precision of ``out``."""
+    """Evaluate row ``y``'s polynomials (Horner's scheme) in the precision of ``out``, few passes over the row."""
     j = coefficients.shape[0] - 1
-    for x in range(values.shape[0]):
-        out[x] = coefficients[j, y, x] * values[x]
-    j -= 1
-    while j > 1:  # two terms at a time, for fewer passes over the row
+    if j > 3:
+        for x in range(values.shape[0]):
+            value = (coefficients[j, y, x] * values[x] + coefficients[j - 1, y, x]) * values[x]
+            out[x] = (value + coefficients[j - 2, y, x]) * values[x]
+        j -= 3
+    else:
+        for x in range(values.shape[0]):
+            out[x] = coefficients[j, y, x] * values[x]
+        j -= 1
+    while j > 2:
         for x in range(values.shape[0]):
             value = (out[x] + coefficients[j, y, x]) * values[x]
             out[x] = (value + coefficients[j - 1, y, x]) * values[x]
         j -= 2
-    for x in range(values.shape[0]):
-        value = (out[x] + coefficients[1, y, x]) * values[x] if j == 1 else out[x]
-        out[x] = value + coefficients[0, y, x]
+    if j == 2:
+        for x in range(values.shape[0]):
+            value = (out[x] + coefficients[2, y, x]) * values[x]
+            out[x] = (value + coefficients[1, y, x]) * values[x] + coefficients[0, y, x]
+    elif j == 1:
+        for x in range(values.shape[0]):
+            out[x] = (out[x] + coefficients[1, y, x]) * values[x] + coefficients[0, y, x]
+    else:
+        for x in range(values.shape[0]):
+            out[x] = out[x] + coefficients[0, y, x]
 
 
 @compiled
