@@ -8,7 +8,7 @@ from calservice.model.block import Array
 from calservice.model.dqflags import SATURATED
 from calservice.steps.compiled import compiled
 
-__all__ = ["correct_groups", "correct_images", "correct_reads"]
+__all__ = ["correct_groups", "correct_images", "correct_reads", "settle_coefficients"]
 
 
 @compiled
@@ -39,6 +39,42 @@ def _evaluate(values: Array, coefficients: Array, y: int, out: Array) -> None:
     else:
         for x in range(values.shape[0]):
             out[x] = out[x] + coefficients[0, y, x]
+
+
+@compiled
+def settle_coefficients(coefficients: Array, flags: Array, flag: np.uint32, pixeldq: Array) -> None:
+    """Replace polynomials that cannot be used by those that change nothing, and flag the pixels.
+
+    Parameters
+    ----------
+    coefficients : ndarray
+        (order + 1, row, column) float32; changed.
+    flags : ndarray
+        (row, column) uint32: pixels with ``flag`` have no polynomial, and are not flagged again.
+    flag : uint32
+        For pixels with a NaN among the coefficients, or no linear term.
+    pixeldq : ndarray
+        (row, column) uint32; changed.
+    """
+    ncols = flags.shape[1]
+    bad = np.empty(ncols, np.bool_)
+    for y in range(flags.shape[0]):
+        given, made, some = flags[y], pixeldq[y], False
+        for x in range(ncols):
+            bad[x] = coefficients[1, y, x] == 0
+        for j in range(coefficients.shape[0]):
+            for x in range(ncols):
+                bad[x] |= np.isnan(coefficients[j, y, x])
+        for x in range(ncols):
+            declared = (given[x] & flag) != 0
+            made[x] |= flag if bad[x] and not declared else np.uint32(0)
+            bad[x] |= declared
+            some |= bad[x]
+        if some:
+            for j in range(coefficients.shape[0]):
+                neutral = np.float32(1 if j == 1 else 0)
+                for x in range(ncols):
+                    coefficients[j, y, x] = neutral if bad[x] else coefficients[j, y, x]
 
 
 @compiled

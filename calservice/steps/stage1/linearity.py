@@ -22,14 +22,10 @@ def _usable(coefficients: Array, flags: Array, pixeldq: Array) -> Array:
     A pixel has no correction if the reference says so, if a coefficient is NaN, or if the linear
     term is zero.
     """
+    from calservice.steps.stage1 import _linearity_kernels as kernels
+
     made = owned(coefficients, np.float32)
-    declared = (flags & NO_LIN_CORR) != 0
-    invalid = (np.isnan(made).any(axis=0) | (made[1] == 0)) & ~declared
-    identity = declared | invalid
-    if identity.any():
-        made[:, identity] = 0
-        made[1, identity] = 1
-    pixeldq[invalid] |= np.uint32(NO_LIN_CORR)
+    kernels.settle_coefficients(made, flags, np.uint32(NO_LIN_CORR), pixeldq)
     return made
 
 
