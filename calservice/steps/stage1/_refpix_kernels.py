@@ -141,13 +141,14 @@ def subtract_drifts_miri(data: Array, signals: Array, start: tuple[int, int], ou
         As ``data``; filled.
     """
     nints, ngroups, nrows, ncols = data.shape
+    less = np.empty((2, ncols))
     for i in range(nints):
-        for y in range(nrows):
-            parity = (start[0] + y) % 2
-            base = data[i, 0, y]
-            for g in range(ngroups):
-                plane, made = data[i, g, y], out[i, g, y]
+        for g in range(ngroups):
+            for x in range(ncols):
+                less[0, x], less[1, x] = signals[i, g, 0, (start[1] + x) % 4], signals[i, g, 1, (start[1] + x) % 4]
+            for y in range(nrows):
+                base, plane, made, drift = data[i, 0, y], data[i, g, y], out[i, g, y], less[(start[0] + y) % 2]
                 for x in range(ncols):
                     value = np.float32(np.float64(plane[x]) - np.float64(base[x]))
-                    value = np.float32(np.float64(value) - signals[i, g, parity, (start[1] + x) % 4])
+                    value = np.float32(np.float64(value) - drift[x])
                     made[x] = np.float32(np.float64(value) + np.float64(base[x]))

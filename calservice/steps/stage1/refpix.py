@@ -92,7 +92,7 @@ def correct(block: Block, references: References, params: RefPixParams, info: Ex
     from calservice.steps.stage1 import _refpix_kernels as kernels
 
     window, data = block.window, block["data"]
-    made = {"data": np.zeros(data.shape, np.float32)}
+    made = {"data": np.empty(data.shape, np.float32)}
     ints, groups = slice(*window.integration), slice(*window.group)
     if info.instrument == "MIRI":
         signals = np.ascontiguousarray(block["refpix_signals"][ints, groups])
@@ -104,7 +104,7 @@ def correct(block: Block, references: References, params: RefPixParams, info: Ex
     if "zeroframe" in block:
         given.append((block["zeroframe"][:, None], "zero_", slice(0, 1), "zeroframe"))
     for values, prefix, part, name in given:
-        out = np.zeros(values.shape, np.float32)
+        out = np.empty(values.shape, np.float32)
         ready = np.ascontiguousarray(values)
         along = np.ascontiguousarray(block[f"refpix_{prefix}first"][ints, part, slice(*first)])
         across = np.ascontiguousarray(block[f"refpix_{prefix}second"][ints, part, ..., slice(*second)])
