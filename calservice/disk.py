@@ -281,10 +281,14 @@ def _write(file: int, part: Array, offset: int) -> None:
 
 def looked_up(numbers: Array, tables: Array) -> Array:
     """Return what tables say of unsigned integers, as `DiskArray.translated` describes it."""
-    made = np.zeros_like(numbers)
+    made = np.zeros(numbers.shape, numbers.dtype)
+    places = np.flatnonzero(numbers)  # few of them are flagged, and 0 stands for nothing
+    given = numbers.reshape(-1)[places]
+    found = np.zeros_like(given)
     for place, table in enumerate(tables):
         if table.any():
-            made |= table[(numbers >> (8 * place)) & 255]
+            found |= table[(given >> (8 * place)) & 255]
+    made.reshape(-1)[places] = found
     return made
 
 
