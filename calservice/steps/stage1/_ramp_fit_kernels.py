@@ -2,7 +2,7 @@
 
 A tile holds the ramps of up to `TILE` pixels of one row, (integration, group, pixel), so that flags are counted,
 medians are found and ramps without flaws are fitted for all of them at once in vector registers. Ramps with flags are
-fitted one at a time (`_ramp_fit_segments`). Results are rounded from float64 to float32 once, when they are stored.
+fitted by segments (`_ramp_fit_flagged`). Results are rounded from float64 to float32 once, when they are stored.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from calservice.model.dqflags import (
     PERSISTENCE,
     SATURATED,
 )
-from calservice.steps.compiled import compiled, inlined
+from calservice.steps.compiled import compiled
+from calservice.steps.stage1._ramp_fit_flagged import fit_flagged, room_for_flagged
 from calservice.steps.stage1._ramp_fit_segments import (
     INVALID,
     TABLED,
     common_segment,
     fit_clean,
-    fit_segments,
     kept_read_weight,
     known,
     settle_image,
@@ -36,7 +36,6 @@ from calservice.steps.stage1._ramp_fit_tiles import (
     FOUND,
     FULL,
     LONE,
-    SPENT,
     TILE,
     add_medians,
     load_flags,
@@ -116,32 +115,6 @@ def _keep_read_noise(
             totals[4, c] += 1.0 / values[3, c]
 
 
-@inlined
-def _fit_flagged(
-    ramps: Array,
-    flags: Array,
-    counts: Array,
-    c: int,
-    pixels: Array,
-    times: Array,
-    table: Array,
-    work: Array,
-    starts: Array,
-    stops: Array,
-    sums: Array,
-) -> tuple[bool, int]:
-    """Fit the segments of one ramp of a tile; return whether there is any, and flags of what it lacks."""
-    used = ramps.shape[0]
-    spent = (flags[0, c] & SATURATED) != 0
-    dq = INVALID if spent else 0
-    if counts[SPENT, c] == used:
-        return False, dq | DO_NOT_USE | (SATURATED if counts[FULL, c] == used else 0)
-    if spent:
-        return False, dq
-    lone = times[counts[LONE, c]]
-    return fit_segments(ramps, flags, c, pixels, times[0], lone, table, work, starts, stops, sums), dq
-
-
 @compiled
 def _fit_tile(
     ramps: Array,
@@ -152,8 +125,7 @@ def _fit_tile(
     times: Array,
     table: Array,
     work: Array,
-    starts: Array,
-    stops: Array,
+    room: tuple[Array, Array, Array, Array, Array],
     power: Array,
     sums: Array,
     values: Array,
@@ -181,11 +153,8 @@ def _fit_tile(
         dqs[c] |= counts[FOUND, c] & (JUMP_DET | PERSISTENCE)
         state[_DQ, c] |= dqs[c]
         fitted[c] = 1
-    for c in range(width):
-        if not (quick and plain[c]):
-            some, dq = _fit_flagged(ramps, flags, counts, c, pixels, times, table, work, starts, stops, sums)
-            fitted[c] = some
-            dqs[c] |= dq
+        plain[c] &= quick
+    fit_flagged(ramps, flags, counts, width, plain, pixels, times, table, work, room, fitted, dqs, sums)
     for k in range(4):
         for c in range(width):
             totals[k, c] += sums[k, c] if fitted[c] else 0.0
@@ -299,7 +268,7 @@ def fit_ramps(
     counts, state = np.empty((slots, 5, TILE), np.uint16), np.empty((5, TILE), np.uint32)
     steps, valid = np.empty((max(used - 1, 0), TILE), np.float32), np.empty(TILE, np.uint16)
     rates, totals, pixels = np.empty(TILE), np.empty((5, TILE)), np.empty((3, TILE))
-    starts, stops = np.empty(used + 1, np.int64), np.empty(used + 1, np.int64)
+    room = room_for_flagged(used)
     sums, values = np.ones((4, TILE)), np.empty((4, TILE))
     power, dqs, begun = np.empty(TILE, np.int64), np.empty(TILE, np.uint32), np.empty(TILE, np.uint32)
     weights, weighed, lost = np.empty((4, TILE)), 0, 0
@@ -331,8 +300,7 @@ def fit_ramps(
                     times,
                     table,
                     work,
-                    starts,
-                    stops,
+                    room,
                     power,
                     sums,
                     values,
@@ -355,8 +323,8 @@ def fit_ramps(
                         pixels,
                         times,
                         found,
-                        starts,
-                        stops,
+                        room[0],
+                        room[1],
                         values,
                         state,
                         totals,

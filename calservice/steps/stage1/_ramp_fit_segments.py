@@ -20,9 +20,10 @@ __all__ = [
     "POWERS",
     "TABLED",
     "common_segment",
+    "fill_powers",
+    "fill_weights",
     "find_segments",
     "fit_clean",
-    "fit_segments",
     "kept_read_weight",
     "known",
     "read_variance",
@@ -62,7 +63,7 @@ def weight(k: int, middle: float, inverse: float, p: int) -> float:
 
 
 @compiled
-def _fill_weights(length: int, p: int, out: Array, start: int) -> None:
+def fill_weights(length: int, p: int, out: Array, start: int) -> None:
     """Fill the factors whose dot product with a segment is its weighted least-squares slope.
 
     With weights symmetric about the middle m of the segment, the slope is
@@ -95,7 +96,7 @@ def weight_table(longest: int) -> Array:
     table = np.zeros((_POWERS.size, longest * (longest + 1) // 2 + 1))
     for p in range(_POWERS.size):
         for length in range(3, longest + 1):
-            _fill_weights(length, p, table[p], length * (length - 1) // 2)
+            fill_weights(length, p, table[p], length * (length - 1) // 2)
     return table
 
 
@@ -116,36 +117,6 @@ def signal_power(signal: float, gain: float, noise: float) -> int:
     while p < 5 and not ratio < _STEPS[p]:
         p += 1
     return p
-
-
-@inlined
-def _slope(
-    ramps: Array,
-    c: int,
-    begin: int,
-    end: int,
-    gain: float,
-    noise: float,
-    table: Array,
-    work: Array,
-) -> float:
-    """Return the slope of a segment of three groups or more, in DN a group."""
-    n = end - begin
-    p = signal_power(np.float64(ramps[end - 1, c]) - np.float64(ramps[begin, c]), gain, noise)
-    if not np.isfinite(noise) or noise == 0.0:
-        return np.nan
-    total = 0.0
-    if n * (n + 1) // 2 < table.shape[1]:
-        start = n * (n - 1) // 2
-        for k in range(n):
-            value = np.float64(ramps[begin + k, c])
-            total += table[p, start + k] * (0.0 if np.isnan(value) else value)
-        return total
-    _fill_weights(n, p, work, 0)
-    for k in range(n):
-        value = np.float64(ramps[begin + k, c])
-        total += work[k] * (0.0 if np.isnan(value) else value)
-    return total
 
 
 @inlined
@@ -228,6 +199,19 @@ def weigh_pixels(n: int, width: int, pixels: Array, time: float, weights: Array)
 
 
 @compiled
+def fill_powers(signals: Array, gains: Array, noises: Array, count: int, power: Array) -> None:
+    """Fill which exponents serve segments whose ends differ by ``signals`` DN, as `signal_power` tells of one."""
+    for k in range(count):
+        signal = signals[k] * gains[k]
+        variance = noises[k] * noises[k] + signal
+        ratio = signal / np.sqrt(variance)
+        ratio = 0.0 if variance <= 0.0 or gains[k] == 0.0 else ratio
+        power[k] = 0
+        for p in range(5):
+            power[k] += not ratio < _STEPS[p]
+
+
+@compiled
 def fit_clean(
     ramps: Array,
     groups: tuple[int, int],
@@ -242,18 +226,14 @@ def fit_clean(
     """Fit a range of groups of all ramps of a tile as if none had a flag: three groups or more, up to `TABLED`.
 
     ``pixels`` are gain, read noise and Poisson rate by pixel; ``weights`` are made by `weigh_pixels`; ``power`` is
-    room for a number a pixel; ``sums`` get the sums of `fit_segments` for each pixel.
+    room for a number a pixel; ``sums`` get the sums of `fit_flagged` for each pixel.
     """
     first, n = groups[0], groups[1] - groups[0]
     place, least, most = n * (n - 1) // 2, POWERS, 0
+    signal = sums[0, :width]
     for c in range(width):
-        signal = (np.float64(ramps[first + n - 1, c]) - np.float64(ramps[first, c])) * pixels[0, c]
-        variance = pixels[1, c] * pixels[1, c] + signal
-        ratio = signal / np.sqrt(variance)
-        ratio = 0.0 if variance <= 0.0 or pixels[0, c] == 0.0 else ratio
-        power[c] = 0
-        for p in range(5):
-            power[c] += not ratio < _STEPS[p]
+        signal[c] = np.float64(ramps[first + n - 1, c]) - np.float64(ramps[first, c])
+    fill_powers(signal, pixels[0], pixels[1], width, power)
     for c in range(width):
         least, most = min(least, power[c]), max(most, power[c])
     slope = sums[3, :width]
@@ -275,49 +255,6 @@ def fit_clean(
     for c in range(width):
         sums[0, c], sums[1, c], sums[2, c] = weights[0, c], weights[1, c], weights[2, c]
         slope[c] = slope[c] / time / weights[3, c]
-
-
-@inlined
-def fit_segments(
-    ramps: Array,
-    flags: Array,
-    c: int,
-    pixels: Array,
-    time: float,
-    lone: float,
-    table: Array,
-    work: Array,
-    starts: Array,
-    stops: Array,
-    sums: Array,
-) -> bool:
-    """Fit the segments of one ramp of a tile; return whether there is any.
-
-    ``time`` and ``lone`` are the exposure times of a group and of a segment of one group. ``sums`` gets
-    the sums of inverse variances (read noise, Poisson, both) and of slopes weighted by read noise.
-    """
-    gain, noise = pixels[0, c], pixels[1, c]
-    for k in range(4):
-        sums[k, c] = 0.0
-    count = find_segments(flags, c, starts, stops)
-    for s in range(count):
-        begin, end = starts[s], stops[s]
-        length = end - begin
-        unit = lone if length == 1 else time
-        if length == 1:
-            slope = ramps[begin, c] / unit
-        elif length == 2:
-            slope = (np.float64(ramps[begin + 1, c]) - np.float64(ramps[begin, c])) / unit
-        else:
-            slope = _slope(ramps, c, begin, end, gain, noise, table, work) / unit
-        read = read_variance(length, noise, gain, unit)
-        poisson = pixels[2, c] / (unit * gain * max(length - 1.0, 1.0))
-        sums[0, c] += 1.0 / read
-        if poisson > 0.0:
-            sums[1, c] += 1.0 / poisson
-        sums[2, c] += 1.0 / (poisson + read)
-        sums[3, c] += slope / read
-    return bool(count > 0)
 
 
 @compiled
