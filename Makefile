@@ -35,10 +35,10 @@ demo: $(STAMP)
 	$(BIN)/calservice demo demo-output
 
 test: $(STAMP)
-	$(BIN)/python tests/portable.py -n $(JOBS) --dist loadgroup
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
 test-quick: $(STAMP)
-	$(BIN)/python tests/portable.py -m 'not official and not cluster'
+	$(BIN)/python -m pytest -m 'not official and not cluster'
 
 # The official package's unit tests of our steps, of step infrastructure, and of pipelines with steps of ours in them.
 PEERS := jwst.dq_init jwst.saturation jwst.superbias jwst.linearity jwst.dark_current jwst.jump jwst.ramp_fitting \

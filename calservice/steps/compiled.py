@@ -21,7 +21,8 @@ def compiled(function: F) -> F:
     The machine code is kept in the cache next to the source until that, or the source of a part compiled likewise,
     changes. It runs without the GIL, follows NumPy's rules
     for division by zero, and never reorders or contracts floating-point operations: results are the same
-    on every machine and equal to those of the same operations in NumPy.
+    on every machine and equal to those of the same operations in NumPy, but for powers
+    (`calservice.steps.numpy_loops`).
 
     Parameters
     ----------

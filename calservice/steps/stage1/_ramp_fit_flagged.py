@@ -12,7 +12,7 @@ import numpy as np
 from calservice.model.block import Array
 from calservice.model.dqflags import DO_NOT_USE, SATURATED
 from calservice.steps.compiled import compiled
-from calservice.steps.stage1._ramp_fit_segments import INVALID, fill_powers, fill_weights, find_segments
+from calservice.steps.stage1._ramp_fit_segments import INVALID, fill_powers, fill_weights, find_segments, read_variance
 from calservice.steps.stage1._ramp_fit_tiles import FULL, LONE, SPENT, TILE
 
 __all__ = ["fit_flagged", "room_for_flagged"]
@@ -93,7 +93,7 @@ def _slopes(
             rows[_SLOPE, k] = rows[_SIGNAL, k]
             continue
         place, p = n * (n - 1) // 2, power[k]
-        total = 0.0
+        total = 0.0  # views of the factors, for one loop, would take longer than the sums
         if n * (n + 1) // 2 < table.shape[1]:
             for g in range(n):
                 value = np.float64(ramps[begin + g, c])
@@ -117,10 +117,7 @@ def _add_segments(count: int, s: int, chosen: Array, time: float, rows: Array) -
     for k in range(count):
         there, gain, length = segments[k] > s, gains[k], lengths[k]
         unit = lone[k] if length == 1.0 else time
-        n = max(length, 2.0)
-        ratio = noises[k] / unit
-        read = 12.0 * ratio * ratio / ((n * n * n - n) * gain * gain)
-        read = read if n == 2.0 or gain > 0.0 else 0.0
+        read = read_variance(length, noises[k], gain, unit)
         poisson = rates[k] / (unit * gain * max(length - 1.0, 1.0))
         inverse_read[k] += 1.0 / read if there else 0.0
         inverse_poisson[k] += 1.0 / poisson if there and poisson > 0.0 else 0.0

@@ -110,6 +110,7 @@ def fit_likely(
     ndarray
         Chi-squared of the fits of all integrations, (row, column) float32.
     """
+    from calservice.steps.numpy_loops import power_loop
     from calservice.steps.stage1 import _ramp_fit_likely_kernels as kernels
 
     data, flags, times = block["data"], owned(block["groupdq"], np.uint8), _read_times(info)
@@ -129,7 +130,7 @@ def fit_likely(
         owned(references["gain"]["data"], np.float64),
         noise,
         owned_image(block.arrays.get("average_dark_current"), (nrows, ncols), np.float64),
-        (expected.steps, expected.photons[0], expected.photons[1], expected.reads[0], expected.reads[1]),
+        (expected.steps, *expected.photons, *expected.reads, power_loop()),
         expected.averaged.astype(np.float64),
         (_ONE_OMITTED, _TWO_OMITTED),
         integrations,

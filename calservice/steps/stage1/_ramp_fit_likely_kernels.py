@@ -183,7 +183,7 @@ def fit_block(
         is made for. float64.
     expected : tuple of ndarray
         Times between groups; variances and covariances of neighbouring differences for a rate of 1; the same for a
-        read noise of 1.
+        read noise of 1; NumPy's `power_loop`.
     averaged : ndarray
         For each group but the first and last: whether it is the mean of several reads.
     limits : tuple of float

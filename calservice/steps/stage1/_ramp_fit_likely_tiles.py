@@ -10,6 +10,7 @@ import numpy as np
 
 from calservice.model.block import Array
 from calservice.steps.compiled import compiled
+from calservice.steps.numpy_loops import powers
 
 __all__ = [
     "CHISQ",
@@ -49,8 +50,9 @@ def workspace(n: int) -> tuple[Array, ...]:
 
 
 @compiled
-def _rescale(n: int, width: int, alpha: Array, beta: Array, theta: Array, scale: Array) -> None:
+def _rescale(n: int, width: int, alpha: Array, beta: Array, theta: Array, scale: Array, loop: Array) -> None:
     """Divide the covariance matrix by the factor that makes its determinant 1, which ``scale`` gets."""
+    factors = np.empty(TILE)
     for c in range(width):
         theta[0, c], theta[1, c], scale[c] = 1.0, alpha[0, c], 1.0
     for i in range(2, n + 1):
@@ -58,8 +60,9 @@ def _rescale(n: int, width: int, alpha: Array, beta: Array, theta: Array, scale:
             square = beta[i - 2, c] * beta[i - 2, c] / (scale[c] * scale[c])
             theta[i, c] = alpha[i - 1, c] / scale[c] * theta[i - 1, c] - square * theta[i - 2, c]
         if i % _RESCALED == 0 or i == n:
+            powers(theta[i, :width], 1.0 / i, loop, factors[:width])
             for c in range(width):
-                factor = theta[i, c] ** (1.0 / i)
+                factor = factors[c]
                 scale[c] *= factor
                 rest = theta[i, c] / factor
                 theta[i - 1, c] /= rest
@@ -165,7 +168,7 @@ def fit_tile(
         light, read = beside[k], reads_beside[k]
         for c in range(width):
             beta[k, c] = made[_BASE, c] * light + made[_SQUARE, c] * read
-    _rescale(n, width, alpha, beta, work[_THETA], made[_SCALE])
+    _rescale(n, width, alpha, beta, work[_THETA], made[_SCALE], expected[5])
     for k in range(n - 1):
         for c in range(width):
             beta[k, c] *= use[k + 1, c] * use[k, c]

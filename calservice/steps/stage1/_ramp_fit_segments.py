@@ -120,7 +120,7 @@ def signal_power(signal: float, gain: float, noise: float) -> int:
 
 
 @inlined
-def read_variance(length: int, noise: float, gain: float, time: float) -> float:
+def read_variance(length: float, noise: float, gain: float, time: float) -> float:
     """Return the variance of a segment's slope from read noise, (DN/s)^2. 0 if it has no gain."""
     n = max(float(length), 2.0)
     if n > 2.0 and (gain <= 0.0 or np.isnan(gain)):
