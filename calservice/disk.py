@@ -37,8 +37,6 @@ _MAGIC = b"SIMPLE"
 _FEW = 16
 """Windows with so many times fewer columns than there are do not have whole rows read."""
 _PIECE = 4 * 2**20
-_SHORT = 2
-"""Bytes of the largest integers that all floating-point types hold."""
 
 
 class DiskArray:
@@ -159,10 +157,31 @@ class DiskArray:
             place = tuple(n - first for n, (first, _) in zip(numbers, ranges, strict=False))
             yield place, self._offset + elements * self._stored.itemsize
 
+    @property
+    def kept_as(self) -> str | None:
+        """Type and byte order of what is stored, with ``u`` before it if it is unsigned; None of translated values."""
+        return None if self._tables is not None else "u" * self._unsigned + self._stored.str
+
     def _stored_window(self, window: Any) -> Array:
         """Return a copy of what is stored in a window."""
         ranges, left_out = self._ranges(window)
         return self._stored_ranges(ranges).squeeze(left_out)
+
+    def images(self, window: Sequence[slice]) -> Iterator[tuple[tuple[int, ...], Array]]:
+        """Yield the images of a window as they are stored, see `kept_as`, and the place of each in the window.
+
+        Each is gone when the next comes: so all of them are read into memory that is in the cache.
+        """
+        ranges, _ = self._ranges(tuple(window))
+        shape = [stop - start for start, stop in ranges]
+        if self._memory is not None or shape[-1] * _FEW < self._whole[-1]:
+            stored = self._stored_ranges(ranges)
+            yield from ((place, stored[place]) for place in np.ndindex(*shape[:-2]))
+            return
+        rows = np.empty((shape[-2], self._whole[-1]), self._stored)
+        for place, offset in self._pieces(ranges):
+            _read(self._file.fileno(), rows, offset)
+            yield place, np.ascontiguousarray(rows[:, slice(*ranges[-1])])
 
     def _stored_ranges(self, ranges: Sequence[tuple[int, int]]) -> Array:
         """Return a copy of what is stored in a range of each axis."""
@@ -192,15 +211,6 @@ class DiskArray:
         if self._unsigned:
             found ^= self.dtype.type(1 << (8 * self.dtype.itemsize - 1))
         return found if self._tables is None else looked_up(found, self._tables)
-
-    def read(self, window: Any, dtype: DTypeLike) -> Array:
-        """Return a window in another type, in one pass over it if that can hold all its values."""
-        wanted = np.dtype(dtype)
-        if not (self._unsigned and self._tables is None and wanted.kind == "f" and self._stored.itemsize <= _SHORT):
-            return self[window].astype(wanted, copy=False)
-        made: Array = self._stored_window(window).astype(wanted)
-        made += wanted.type(1 << (8 * self._stored.itemsize - 1))
-        return made
 
     def __setitem__(self, window: Any, values: Array) -> None:
         ranges, _ = self._ranges(window)

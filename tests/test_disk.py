@@ -44,11 +44,17 @@ def test_windows_are_those_of_the_array(
     array = DiskArray(path, stored, SHAPE, 11, unsigned=unsigned)
     half = 1 << (8 * numbers.itemsize - 1) if unsigned else 0
     meant = (numbers.astype(np.float64) + half).astype(array.dtype)
-    for found in (array[window], array.read(window, array.dtype), array.held(slice(1, 5))[window]):
+    for found in (array[window], array.held(slice(1, 5))[window]):
         assert found.dtype == array.dtype
         np.testing.assert_array_equal(found, meant[window])
-    np.testing.assert_array_equal(array.read(window, np.float32), meant[window].astype(np.float32))
     np.testing.assert_array_equal(array[..., 1], meant[..., 1])
+    ranges = [part if isinstance(part, slice) else slice(part, part + 1) for part in window]
+    assert array.kept_as == "u" * unsigned + numbers.dtype.str
+    for source in (array, array.held(slice(1, 5))):
+        found = np.zeros_like(numbers[tuple(ranges)])
+        for place, image in source.images(ranges):
+            found[place] = image
+        np.testing.assert_array_equal(found, numbers[tuple(ranges)])
     part, whole = (cut_image(cut_image(a, slice(1, 6), slice(0, 4)), slice(2, 5), slice(1, 4)) for a in (array, meant))
     assert part.shape == whole.shape
     for found in (part[inner], part.held(slice(1, 3))[inner]):

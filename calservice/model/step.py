@@ -345,6 +345,9 @@ class Step:
     exact_reach : callable, optional
         ``exact_reach(references, params, info)`` gives the `Reach` where references decide on it, which
         ``reach``, for the planner, can only estimate. Sees whole references.
+    strided : bool
+        Whether the kernel takes views of larger arrays, in which rows do not follow each other in memory; others get
+        copies of such. It pays where the kernel makes new arrays anyhow, without compiled loops over those it gets.
     tally : Tally, optional
         Reduction over all blocks that comes before the kernel.
     not_applicable : callable
@@ -400,6 +403,7 @@ class Step:
     references: tuple[ReferenceNeed, ...] = ()
     reach: Callable[[Any, ExposureInfo], Reach] = _everything
     exact_reach: Callable[[References, Any, ExposureInfo], Reach] | None = None
+    strided: bool = False
     tally: Tally | None = None
     not_applicable: Callable[[References, Any, ExposureInfo], str | None] = _never
     otherwise: str = "SKIPPED"

@@ -29,6 +29,9 @@ DTYPES: Mapping[str, type[np.generic]] = {name: np.float32 for name in AXES if n
 _WORTH = 1.05
 """By how much smaller a block has to become for the rest of it to be copied."""
 
+_RAW = "u>i2"
+"""How raw exposures keep their numbers, see `DiskArray.kept_as`."""
+
 _STARTED_AS_ZERO = ("groupdq", "pixeldq")
 """Arrays that raw exposures may lack, and that then are zero."""
 
@@ -162,6 +165,8 @@ class Chain:
             if bound.step.kernel is None:
                 raise ValueError(f"{bound.step.alias} has no native kernel")
             block = self._shrunk(block, window, n)
+            if not bound.step.strided:
+                block = block.updated({k: np.ascontiguousarray(block[k]) for k in bound.step.reads if k in block})
             references = self.references(bound, block.window)
             if tally and bound.step.tally is not None and not bound.asks(self.info):
                 parts[n] = bound.tallied(block, window, references, self.info)
@@ -180,12 +185,11 @@ class Chain:
         return made[::-1]
 
     def _shrunk(self, block: Block, window: Window, n: int) -> Block:
-        """Return a block without what only steps before number ``n`` see, where that is worth copying the rest."""
+        """Return a view of a block without what only steps before number ``n`` see, where that is worth a copy."""
         inner = window.grown(self._halos[n], block.window)
         if _WORTH * math.prod(inner.shape) > math.prod(block.window.shape):
             return block
-        cut = block.cut(replace(inner, **{axis: getattr(block.window, axis) for axis in self.reach.whole}))
-        return Block({name: np.ascontiguousarray(array) for name, array in cut.arrays.items()}, cut.window)
+        return block.cut(replace(inner, **{axis: getattr(block.window, axis) for axis in self.reach.whole}))
 
     def references(self, bound: BoundStep, window: Window) -> References:
         """Return the references of a step with the arrays cut that cover rows and columns; others are whole. Views."""
@@ -234,9 +238,21 @@ class Chain:
             return np.zeros(lengths, DTYPES[name])
         source: Any = self.source[name]
         if isinstance(source, DiskArray):
-            return source.read(window.slices(AXES[name]), DTYPES[name])
+            return _read(source, window.slices(AXES[name]), DTYPES[name])
         part = source[window.slices(AXES[name])]
         return np.array(part, dtype=DTYPES[name], order="C", copy=None if part.flags.writeable else True)
+
+
+def _read(source: DiskArray, window: tuple[slice, ...], dtype: type[np.generic]) -> Array:
+    """Return a window of an array on disk in some type, raw numbers of the detectors in one pass over them."""
+    if source.kept_as != _RAW or dtype is not np.float32:
+        return source[window].astype(dtype, copy=False)
+    from calservice.steps.stage1._stored_kernels import from_unsigned
+
+    made = np.empty([part.stop - part.start for part in window], np.float32)
+    for place, image in source.images(window):
+        from_unsigned(image.view(np.uint16).reshape(-1), made[place].reshape(-1))
+    return made
 
 
 class Recomputed:

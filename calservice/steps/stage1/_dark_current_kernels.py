@@ -11,16 +11,15 @@ __all__ = ["subtract_known"]
 
 
 @compiled
-def subtract_known(data: Array, dark: Array, out: Array) -> None:
+def subtract_known(data: Array, dark: Array, made: Array) -> None:
     """Subtract a dark where it is not NaN.
 
     Parameters
     ----------
     data, dark : ndarray
-        (group, row, column) float32.
-    out : ndarray
-        (group, row, column) float32; filled.
+        One-dimensional, float32.
+    made : ndarray
+        float32 of the same size; filled.
     """
-    given, less, made = data.reshape(-1), dark.reshape(-1), out.reshape(-1)
-    for n in range(given.size):
-        made[n] = given[n] - (np.float32(0) if np.isnan(less[n]) else less[n])
+    for n in range(data.size):
+        made[n] = data[n] - (np.float32(0) if np.isnan(dark[n]) else dark[n])

@@ -14,31 +14,34 @@ __all__ = ["correct_groups", "correct_images", "correct_reads", "settle_coeffici
 @compiled
 def _evaluate(values: Array, coefficients: Array, y: int, out: Array) -> None:
     """Evaluate row ``y``'s polynomials (Horner's scheme) in the precision of ``out``, few passes over the row."""
-    j = coefficients.shape[0] - 1
-    if j > 3:
+    left = coefficients.shape[0] - 1
+    if left >= 4:
+        a, b, c, d = (
+            coefficients[left, y],
+            coefficients[left - 1, y],
+            coefficients[left - 2, y],
+            coefficients[left - 3, y],
+        )
+        e = coefficients[left - 4, y]
         for x in range(values.shape[0]):
-            value = (coefficients[j, y, x] * values[x] + coefficients[j - 1, y, x]) * values[x]
-            out[x] = (value + coefficients[j - 2, y, x]) * values[x]
-        j -= 3
+            v = values[x]
+            out[x] = (((a[x] * v + b[x]) * v + c[x]) * v + d[x]) * v + e[x]
+        left -= 4
+    elif left >= 2:
+        a, b, c = coefficients[left, y], coefficients[left - 1, y], coefficients[left - 2, y]
+        for x in range(values.shape[0]):
+            v = values[x]
+            out[x] = (a[x] * v + b[x]) * v + c[x]
+        left -= 2
     else:
+        a, b = coefficients[1, y], coefficients[0, y]
         for x in range(values.shape[0]):
-            out[x] = coefficients[j, y, x] * values[x]
-        j -= 1
-    while j > 2:
+            out[x] = a[x] * values[x] + b[x]
+        left -= 1
+    for k in range(left - 1, -1, -1):
+        a = coefficients[k, y]
         for x in range(values.shape[0]):
-            value = (out[x] + coefficients[j, y, x]) * values[x]
-            out[x] = (value + coefficients[j - 1, y, x]) * values[x]
-        j -= 2
-    if j == 2:
-        for x in range(values.shape[0]):
-            value = (out[x] + coefficients[2, y, x]) * values[x]
-            out[x] = (value + coefficients[1, y, x]) * values[x] + coefficients[0, y, x]
-    elif j == 1:
-        for x in range(values.shape[0]):
-            out[x] = (out[x] + coefficients[1, y, x]) * values[x] + coefficients[0, y, x]
-    else:
-        for x in range(values.shape[0]):
-            out[x] = out[x] + coefficients[0, y, x]
+            out[x] = out[x] * values[x] + a[x]
 
 
 @compiled
@@ -86,10 +89,10 @@ def correct_groups(data: Array, groupdq: Array, forward: Array) -> Array:
     for y in range(nrows):
         for i in range(nints):
             for g in range(ngroups):
-                _evaluate(data[i, g, y], forward, y, row)
+                given, flags, out = data[i, g, y], groupdq[i, g, y], made[i, g, y]
+                _evaluate(given, forward, y, row)
                 for x in range(ncols):
-                    saturated = (groupdq[i, g, y, x] & SATURATED) != 0
-                    made[i, g, y, x] = data[i, g, y, x] if saturated else row[x]
+                    out[x] = given[x] if flags[x] & SATURATED else row[x]
     return made
 
 

@@ -12,7 +12,14 @@ import numpy as np
 from calservice.model.block import Array
 from calservice.model.dqflags import DO_NOT_USE, SATURATED
 from calservice.steps.compiled import compiled
-from calservice.steps.stage1._ramp_fit_segments import INVALID, fill_powers, fill_weights, find_segments, read_variance
+from calservice.steps.stage1._ramp_fit_segments import (
+    INVALID,
+    fill_powers,
+    fill_weights,
+    find_segments,
+    or_zero,
+    read_variance,
+)
 from calservice.steps.stage1._ramp_fit_tiles import FULL, LONE, SPENT, TILE
 
 __all__ = ["fit_flagged", "room_for_flagged"]
@@ -93,16 +100,15 @@ def _slopes(
             rows[_SLOPE, k] = rows[_SIGNAL, k]
             continue
         place, p = n * (n - 1) // 2, power[k]
+        last = begin + n - 1
         total = 0.0  # views of the factors, for one loop, would take longer than the sums
         if n * (n + 1) // 2 < table.shape[1]:
-            for g in range(n):
-                value = np.float64(ramps[begin + g, c])
-                total += table[p, place + g] * (0.0 if np.isnan(value) else value)
+            for g in range(n // 2):
+                total += table[p, place + n - 1 - g] * (or_zero(ramps[last - g, c]) - or_zero(ramps[begin + g, c]))
         else:
             fill_weights(n, p, work, 0)
-            for g in range(n):
-                value = np.float64(ramps[begin + g, c])
-                total += work[g] * (0.0 if np.isnan(value) else value)
+            for g in range(n // 2):
+                total += work[n - 1 - g] * (or_zero(ramps[last - g, c]) - or_zero(ramps[begin + g, c]))
         noise = rows[_NOISE, k]
         rows[_SLOPE, k] = total if np.isfinite(noise) and noise != 0.0 else np.nan
 

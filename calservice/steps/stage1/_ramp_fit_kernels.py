@@ -55,16 +55,18 @@ _DQ, _UNUSABLE, _SATURATED, _PARTLY, _LOST = range(5)
 @compiled
 def _store(out: tuple[Array, ...], i: int, y: int, x0: int, width: int, values: Array, dqs: Array) -> None:
     """Store slopes, flags, errors and the two variances of a tile."""
+    slopes, flags, errors = out[0][i, y, x0 : x0 + width], out[1][i, y, x0 : x0 + width], out[2][i, y, x0 : x0 + width]
+    poisson, read = out[3][i, y, x0 : x0 + width], out[4][i, y, x0 : x0 + width]
     for c in range(width):
-        out[0][i, y, x0 + c] = values[0, c]
+        slopes[c] = values[0, c]
     for c in range(width):
-        out[1][i, y, x0 + c] = dqs[c]
+        flags[c] = dqs[c]
     for c in range(width):
-        out[2][i, y, x0 + c] = values[1, c]
+        errors[c] = values[1, c]
     for c in range(width):
-        out[3][i, y, x0 + c] = values[2, c]
+        poisson[c] = values[2, c]
     for c in range(width):
-        out[4][i, y, x0 + c] = values[3, c]
+        read[c] = values[3, c]
 
 
 @compiled

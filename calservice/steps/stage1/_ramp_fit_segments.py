@@ -26,6 +26,7 @@ __all__ = [
     "fit_clean",
     "kept_read_weight",
     "known",
+    "or_zero",
     "read_variance",
     "settle_image",
     "settle_integration",
@@ -67,7 +68,8 @@ def fill_weights(length: int, p: int, out: Array, start: int) -> None:
     """Fill the factors whose dot product with a segment is its weighted least-squares slope.
 
     With weights symmetric about the middle m of the segment, the slope is
-    sum(w (x - m) y) / sum(w (x - m)^2).
+    sum(w (x - m) y) / sum(w (x - m)^2). The factors of two groups as far from the middle are the same but for their
+    signs: it is enough to multiply the differences of such groups with those of the later half.
     """
     middle = (length - 1) / 2.0
     inverse = 1.0 / middle
@@ -104,6 +106,12 @@ def weight_table(longest: int) -> Array:
 def known(variance: float) -> float:
     """Return a variance, or 0 if it is too large to mean anything."""
     return 0.0 if variance >= _HUGE else variance
+
+
+@inlined
+def or_zero(value: float) -> float:
+    """Return a value as float64, NaN as 0."""
+    return 0.0 if np.isnan(value) else np.float64(value)
 
 
 @inlined
@@ -229,29 +237,21 @@ def fit_clean(
     room for a number a pixel; ``sums`` get the sums of `fit_flagged` for each pixel.
     """
     first, n = groups[0], groups[1] - groups[0]
-    place, least, most = n * (n - 1) // 2, POWERS, 0
+    place = n * (n - 1) // 2
     signal = sums[0, :width]
     for c in range(width):
         signal[c] = np.float64(ramps[first + n - 1, c]) - np.float64(ramps[first, c])
     fill_powers(signal, pixels[0], pixels[1], width, power)
-    for c in range(width):
-        least, most = min(least, power[c]), max(most, power[c])
     slope = sums[3, :width]
     slope[:] = 0.0
-    for k in range(n):
-        row = ramps[first + k, :width]
-        a, b, d = table[0, place + k], table[1, place + k], table[2, place + k]
-        e, f, g = table[3, place + k], table[4, place + k], table[5, place + k]
-        if least == most:
-            factor = table[least, place + k]
-            for c in range(width):
-                value = np.float64(row[c])
-                slope[c] += factor * (0.0 if np.isnan(value) else value)
-        else:
-            for c in range(width):
-                value, p = np.float64(row[c]), power[c]
-                low, high = a if p == 0 else (b if p == 1 else d), e if p == 3 else (f if p == 4 else g)
-                slope[c] += (low if p < 3 else high) * (0.0 if np.isnan(value) else value)
+    for k in range(n // 2):
+        lower, upper, at = ramps[first + k, :width], ramps[first + n - 1 - k, :width], place + n - 1 - k
+        a, b, d = table[0, at], table[1, at], table[2, at]
+        e, f, g = table[3, at], table[4, at], table[5, at]
+        for c in range(width):
+            p = power[c]
+            low, high = a if p == 0 else (b if p == 1 else d), e if p == 3 else (f if p == 4 else g)
+            slope[c] += (low if p < 3 else high) * (or_zero(upper[c]) - or_zero(lower[c]))
     for c in range(width):
         sums[0, c], sums[1, c], sums[2, c] = weights[0, c], weights[1, c], weights[2, c]
         slope[c] = slope[c] / time / weights[3, c]

@@ -34,7 +34,8 @@ TILE = 128
 # Rows of the counts of a tile.
 GOOD, FULL, SPENT, FOUND, LONE = range(5)
 
-_SAME, _UNKNOWN = np.float32(1.0), np.float32(np.nan)
+_NONE, _ONE, _UNKNOWN = np.float32(0.0), np.float32(1.0), np.float32(np.nan)
+_DO_NOT_USE, _DO_NOT_USE_OR_JUMP = np.uint8(DO_NOT_USE), np.uint8(DO_NOT_USE | JUMP_DET)
 
 
 @compiled
@@ -127,19 +128,21 @@ def _steps(ramps: Array, flags: Array, width: int, steps: Array, valid: Array) -
 
     The others become infinite and minus infinite by turns, which leaves the median in the middle.
     """
-    known, filler = valid[:width], np.full(width, np.inf, np.float32)
-    known[:] = 0
+    known, filler = np.zeros(width, np.float32), np.full(width, np.inf, np.float32)
     for g in range(ramps.shape[0] - 1):
         earlier, later, step = ramps[g, :width], ramps[g + 1, :width], steps[g, :width]
         before, now = flags[g, :width], flags[g + 1, :width]
         for c in range(width):
-            lost = (before[c] & DO_NOT_USE) | (now[c] & (DO_NOT_USE | JUMP_DET))
-            value = later[c] - earlier[c]
-            usable = not np.isnan(value) and lost == 0
-            turn = filler[c]
-            step[c] = value if usable else turn
-            filler[c] = turn * (_SAME if usable else -_SAME)
-            known[c] += usable
+            lost = (before[c] & _DO_NOT_USE) | (now[c] & _DO_NOT_USE_OR_JUMP)
+            step[c] = _UNKNOWN if lost else later[c] - earlier[c]
+        for c in range(width):
+            value, turn = step[c], filler[c]
+            lost = np.isnan(value)
+            step[c] = turn if lost else value
+            filler[c] = -turn if lost else turn
+            known[c] += _NONE if lost else _ONE
+    for c in range(width):
+        valid[c] = np.uint16(known[c])
 
 
 @compiled

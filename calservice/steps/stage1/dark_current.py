@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
+from calservice.disk import DiskArray
 from calservice.model.block import Array, Block, Reach
 from calservice.model.errors import ReferenceFileError
 from calservice.model.step import (
@@ -118,12 +119,26 @@ class _Dark:
         mean: Array = (total / total.dtype.type(stop - start)).astype(np.float32)
         return mean
 
-    def stored(self, groups: tuple[int, int]) -> Array | None:
-        """Return the groups in a range, (group, row, column), if they are what is to be subtracted where not NaN."""
-        if self.sampling.average or self.sampling.extra:
-            return None
-        window: Any = (*self.place, slice(*groups))
-        return np.ascontiguousarray(self.images[window], np.float32)
+    @property
+    def as_stored(self) -> bool:
+        """Whether what the reference holds is what is to be subtracted where it is not NaN."""
+        return not (self.sampling.average or self.sampling.extra)
+
+    def subtract(self, ramp: Array, groups: tuple[int, int], made: Array) -> None:
+        """Subtract the groups in a range, where the dark is `as_stored`, from those of a ramp, into ``made``."""
+        from calservice.steps.stage1 import _dark_current_kernels, _stored_kernels
+
+        images: Any = self.images
+        if isinstance(images, DiskArray) and images.kept_as == ">f4":
+            rows, columns = (slice(0, n) for n in images.shape[-2:])
+            place = (slice(k, k + 1) for k in self.place)
+            for (*_, g), image in images.images((*place, slice(*groups), rows, columns)):
+                given = np.ascontiguousarray(ramp[g]).reshape(-1)
+                _stored_kernels.subtract_stored(given, image.view(np.uint32).reshape(-1), made[g].reshape(-1))
+            return
+        dark = np.ascontiguousarray(images[(*self.place, slice(*groups))], np.float32)
+        given = np.ascontiguousarray(ramp).reshape(-1)
+        _dark_current_kernels.subtract_known(given, dark.reshape(-1), made.reshape(-1))
 
     def planes(self, groups: tuple[int, int], info: ExposureInfo) -> Sequence[Array]:
         """Return what to subtract from each of the exposure's groups in a range."""
@@ -177,8 +192,6 @@ def subtract(block: Block, references: References, params: DarkCurrentParams, in
     Source: ``dark_current`` in the JWST pipeline documentation. Means are summed frame by frame in
     float32, as NumPy does along the first axis.
     """
-    from calservice.steps.stage1 import _dark_current_kernels as kernels
-
     dark = references["dark"]
     flags = np.asarray(dark["dq"], np.uint32)
     if dark["data"].ndim == 4 and flags.ndim == 4:
@@ -190,18 +203,17 @@ def subtract(block: Block, references: References, params: DarkCurrentParams, in
     # others stay zero, which matters only to a file that starts later in its exposure.
     averaged = min(len(darks), info.nints) if sampling.average else len(darks)
     planes: dict[int, Sequence[Array]] = {}
-    stored: dict[int, Array | None] = {}
     data = np.empty(block["data"].shape, np.float32)
     for i, ramp in enumerate(block["data"]):
         k = _integration(first + i, len(darks), info)
         if k >= averaged:
             data[i] = ramp
             continue
+        if darks[k].as_stored:
+            darks[k].subtract(ramp, groups, data[i])
+            continue
         if k not in planes:
-            stored[k] = darks[k].stored(groups)
-            planes[k] = darks[k].planes(groups, info) if stored[k] is None else ()
-        if (frames := stored[k]) is not None:
-            kernels.subtract_known(np.ascontiguousarray(ramp), frames, data[i])
+            planes[k] = darks[k].planes(groups, info)
         for g, plane in enumerate(planes[k]):
             np.subtract(ramp[g], plane, out=data[i, g], casting="same_kind")
     made: dict[str, Array] = {"data": data, "pixeldq": block["pixeldq"] | flags}

@@ -79,6 +79,7 @@ STEP = Step(
     reads=("groupdq", "pixeldq"),
     writes=("groupdq", "pixeldq"),
     reach=_reach,
+    strided=True,
     discards=lambda params, info: () if params.bright_use_group1 else (0,),
     not_applicable=_not_applicable,
     supports=_supports,

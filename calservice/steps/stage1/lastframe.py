@@ -66,6 +66,7 @@ STEP = Step(
     reads=("groupdq",),
     writes=("groupdq",),
     reach=lambda params, info: Reach(),
+    strided=True,
     discards=lambda params, info: (info.ngroups - 1,),
     not_applicable=_not_applicable,
     supports=_supports,

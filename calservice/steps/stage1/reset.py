@@ -57,21 +57,25 @@ def subtract(block: Block, references: References, params: ResetParams, info: Ex
     """
     reference = references["reset"]
     reset_nints, reset_ngroups = _extent(reference)
-    data = block["data"].copy()
+    given = block["data"]
+    data = np.empty(given.shape, np.float32)
     (first, _), (start, _) = block.window.integration, block.window.group
     before = info.integration_start - 1
     end = info.integration_end if info.integration_end is not None else info.exposure_nints
     planes: dict[int, Array] = {}
-    for i in range(data.shape[0]):
+    for i in range(len(given)):
         number = before + first + i
         if end is not None and number >= end:
+            data[i:] = given[i:]
             break
         k = min(number, reset_nints - 1)
         if k not in planes:
-            anomaly = np.array(reference["data"][k, start:reset_ngroups], np.float32)[: data.shape[1]]
+            anomaly = np.array(reference["data"][k, start:reset_ngroups], np.float32)[: len(given[0])]
             anomaly[np.isnan(anomaly)] = 0
             planes[k] = anomaly
-        data[i, : len(planes[k])] -= planes[k]
+        n = len(planes[k])
+        np.subtract(given[i, :n], planes[k], out=data[i, :n])
+        data[i, n:] = given[i, n:]
     return {"data": data, "pixeldq": block["pixeldq"] | np.asarray(reference["dq"], np.uint32)}
 
 
@@ -92,6 +96,7 @@ STEP = Step(
     writes=("data", "pixeldq"),
     references=(ReferenceNeed("reset", ("data", "dq"), subarray=False, needed=_is_miri),),
     reach=lambda params, info: Reach(),
+    strided=True,
     not_applicable=_not_applicable,
     supports=_supports,
     cal_step="reset",

@@ -65,6 +65,7 @@ STEP = Step(
     writes=("data", "pixeldq", "zeroframe"),
     references=(ReferenceNeed("superbias", ("data", "dq")),),
     reach=lambda params, info: Reach(),
+    strided=True,
     supports=_supports,
     cal_step="superbias",
     official="jwst.superbias.SuperBiasStep",
