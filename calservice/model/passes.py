@@ -15,6 +15,9 @@ BLOCK_BYTES = 16 * 1024**2
 KEPT_BYTES = 1024**3
 """Default size in bytes beyond which an array is not kept in memory from one pass over an exposure to the next."""
 
+_FEW = 4
+"""Blocks, where there are several, are as many or a multiple."""
+
 IMAGES = 4
 """By how much less may be kept of each array of images, one an integration: fitting makes several."""
 
@@ -50,6 +53,13 @@ def passes(reaches: Sequence[Reach], waits: Sequence[bool]) -> Iterator[tuple[in
     yield start, len(reaches), False
 
 
+def _even(length: int, most: int, least: int) -> int:
+    """Return a length of pieces that are about as long as each other, and as many for each of two or four threads."""
+    count = -(-length // most)
+    count = count if count == 1 else -(-count // _FEW) * _FEW
+    return max(least, -(-length // count))
+
+
 def cut_windows(
     shape: tuple[int, int, int, int], reach: Reach, block_bytes: int, kept_bytes: int = KEPT_BYTES
 ) -> list[Window]:
@@ -78,7 +88,7 @@ def cut_windows(
     ints, groups, rows, columns = nints, ngroups, nrows, ncols
     if "row" not in reach.whole:
         fewest = min(nrows, max(1, 8 * reach.halo.get("row", 0)))
-        rows = max(fewest, block_bytes // (pixel * ncols * nints))
+        rows = _even(nrows, max(fewest, block_bytes // (pixel * ncols * nints)), fewest)
     if "integration" not in reach.whole and rows * pixel * ncols * nints > block_bytes:
         ints = max(1, block_bytes // (pixel * ncols * min(rows, nrows)))
     if "column" not in reach.whole and min(rows, nrows) * pixel * ncols * ints > block_bytes:

@@ -355,7 +355,7 @@ class Step:
         exposure, or None. Sees whole references.
     otherwise : str
         What ``meta.cal_step`` says where ``not_applicable`` gave a reason.
-    skipped_arrays : callable
+    skipped_arrays : callable, optional
         ``skipped_arrays(references, params, info)`` gives the arrays that the step sets even where
         ``not_applicable`` gave a reason.
     supports : callable
@@ -407,7 +407,7 @@ class Step:
     tally: Tally | None = None
     not_applicable: Callable[[References, Any, ExposureInfo], str | None] = _never
     otherwise: str = "SKIPPED"
-    skipped_arrays: Callable[[References, Any, ExposureInfo], Mapping[str, Array]] = _nothing
+    skipped_arrays: Callable[[References, Any, ExposureInfo], Mapping[str, Array]] | None = None
     supports: Callable[[Any, ExposureInfo], str | None] = _supported
     metadata: Callable[[References, Any, ExposureInfo], Mapping[str, Any]] = _nothing
     then: Callable[[Any, ExposureInfo], Step | None] = _nothing_more

@@ -295,33 +295,39 @@ def bind(
         )
     if missing is not None:
         return Skip(f"No {missing.reftype.upper()} reference file found")
-    references = {need.reftype: _fitting(need, place, model, info) for need, place in located.items()}
+    whole = {need: _loaded(need, place) for need, place in located.items()}
+    named: dict[str, Reference] = {}
     for need in step.parameter_references:
         path = getattr(params, need.reftype)
         if path is None or (need.optional and not Path(path).exists()):
             continue
         if need.tree is not None:
-            references[need.reftype] = load_reference(path, need)
+            named[need.reftype] = load_reference(path, need)
         else:
-            references[need.reftype] = load_user_flags(path) if "dq" in need.arrays else load_user_mask(path)
-    reason = step.not_applicable(references, params, info)
-    if reason is not None:
+            named[need.reftype] = load_user_flags(path) if "dq" in need.arrays else load_user_mask(path)
+    reason = step.not_applicable({need.reftype: found for need, found in whole.items()} | named, params, info)
+    if reason is not None and step.skipped_arrays is None:
+        return Skip(reason)  # whether references fit does not matter then
+    references = {need.reftype: _fitting(need, found, model, info) for need, found in whole.items()} | named
+    if reason is not None and step.skipped_arrays is not None:
         return Skip(reason, step.skipped_arrays(references, params, info))
     return BoundStep(step, params, references)
 
 
-def _fitting(need: ReferenceNeed, place: Any, model: Any, info: ExposureInfo) -> Reference:
-    """Load a reference and cut it to an exposure."""
+def _loaded(need: ReferenceNeed, place: Any) -> Reference:
+    """Load a reference."""
     if not need.arrays and str(place).endswith(".asdf"):
-        return Reference({}, {})
+        return Reference({}, {}, str(place))
     if isinstance(place, (str, Path)):
-        whole, name = load_reference(place, need), str(place)
-    else:
-        name = place.override_handle
-        whole = replace(reference_of_model(place, need), name=name)
-    if not covers_detector(whole, need):
+        return load_reference(place, need)
+    return replace(reference_of_model(place, need), name=place.override_handle)
+
+
+def _fitting(need: ReferenceNeed, whole: Reference, model: Any, info: ExposureInfo) -> Reference:
+    """Cut a reference to an exposure."""
+    if not whole.arrays or not covers_detector(whole, need):
         return whole
-    shape = (info.nrows, info.ncols)
+    shape, name = (info.nrows, info.ncols), whole.name
     try:
         return fit_to_exposure(whole, need, _placement(model), shape, name)
     except ReferenceFileError:

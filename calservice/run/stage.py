@@ -12,7 +12,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
@@ -81,10 +81,15 @@ def run_stage(
         store = Store(job.output)
         if (kept := _made_already(stage, store)) is not None:
             return replace(outcome, status="KEPT", message="made meanwhile", products=kept, log="")
-        with logs.logged(log_path, _place(stage, job), job.log_level, _shown(job, folder, also)):
+        shown_too = _shown(job, folder, also)
+        with logs.logged(log_path, _place(stage, job), job.log_level, shown_too), contextlib.ExitStack() as left:
             log.info("%s of %s, job %s, on %s", stage.pipeline, stage.product, job.id, platform.node())
             primary, brought = _gather(stage, store, folder / "in", made)
             inner, folders = _redirected(stage, out)
+            pool = ThreadPoolExecutor(job.threads)
+            left.callback(pool.shutdown, wait=False, cancel_futures=True)
+            # a single thread has better things to do now
+            sums = [pool.submit(checksum, path) for path in brought] if job.threads > 1 else []
             with _beside(primary, out):
                 steps = _calibrate(inner, job, primary, out)
             files = _files(out, folders)
@@ -93,7 +98,8 @@ def run_stage(
             if not files:
                 raise StepFailed("no product was made")
             log.info("made %s", ", ".join(sorted(files)))
-            inputs, products = _records(stage, brought, files, job.threads, flush=store.local)
+            sums = sums or [pool.submit(checksum, path) for path in brought]
+            inputs, products = _records(stage, brought, sums, files, pool, flush=store.local)
     except CalserviceError as fault:
         if fault.retry:
             return Failure(str(fault))
@@ -246,13 +252,19 @@ def _files(out: Path, folders: Mapping[str, str]) -> dict[str, Path]:
 
 
 def _records(
-    stage: Stage, brought: Sequence[Path], files: Mapping[str, Path], threads: int, *, flush: bool
+    stage: Stage,
+    brought: Sequence[Path],
+    sums: Sequence[Future[str]],
+    files: Mapping[str, Path],
+    pool: Executor,
+    *,
+    flush: bool,
 ) -> tuple[tuple[InputRecord, ...], tuple[Product, ...]]:
     """Return what the manifest tells of the inputs and of the products; meanwhile the disk may take these in."""
-    with ThreadPoolExecutor(_PUBLISHED_AT_A_TIME) as waiting, ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(_PUBLISHED_AT_A_TIME) as waiting:
         for path in files.values() if flush else ():
             waiting.submit(_flush, path)
-        sums = list(pool.map(checksum, [*brought, *files.values()]))
+        made = dict(zip(files, pool.map(checksum, files.values()), strict=True))
     inputs = tuple(
         InputRecord(
             name=item.name,
@@ -260,13 +272,14 @@ def _records(
             url="" if item.file is None else shown(item.file.url),
             size=path.stat().st_size,
             stamp="" if item.file is None else item.file.stamp,
-            sha256=found,
+            sha256=found.result(),
             key=item.key,
         )
-        for item, path, found in zip(stage.inputs, brought, sums[: len(brought)], strict=True)
+        for item, path, found in zip(stage.inputs, brought, sums, strict=True)
     )
-    made = zip(files.items(), sums[len(brought) :], strict=True)
-    return inputs, tuple(Product(name=n, size=p.stat().st_size, sha256=found) for (n, p), found in sorted(made))
+    return inputs, tuple(
+        Product(name=name, size=path.stat().st_size, sha256=made[name]) for name, path in sorted(files.items())
+    )
 
 
 def _flush(path: Path) -> None:

@@ -49,13 +49,21 @@ def both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     for cls in (RampFitStep, step_class("ramp_fit")):
         monkeypatch.setattr(cls, "get_reference_file", lambda self, model, kind: str(tmp_path / f"{kind}.fits"))
 
-    def run(case: Case, subarray: str = "FULL", empty: bool = False, absent: bool = False, **parameters: Any) -> Any:
+    def run(
+        case: Case,
+        subarray: str = "FULL",
+        empty: bool = False,
+        absent: bool = False,
+        larger: int = 0,
+        **parameters: Any,
+    ) -> Any:
         size = case.shape[2:]
         write_references(tmp_path, case, size=size, kinds=("gain", "readnoise"), realistic=True)
         y, x = np.mgrid[: size[0], : size[1]]
         frame = (np.hypot(y - 120, x - 140) / 40 + np.random.default_rng(1).normal(0, 0.1, size)).astype(np.float32)
         frame[:, 50] = np.nan
-        path = saved(PictureFrameModel(data=frame), tmp_path / "pictureframe.fits", "NIRSPEC")
+        reference = PictureFrameModel(data=np.pad(frame, ((0, larger), (0, 0))))
+        path = saved(reference, tmp_path / "pictureframe.fits", "NIRSPEC")
         arrays = framed_ramps(case, np.nan_to_num(frame))
         if empty:
             arrays["data"][:, :, 76:, 76:] = np.nan
@@ -96,6 +104,7 @@ def test_ramps(both: Callable[..., Any], case: Case, n_sigma: float) -> None:
         (CASE, {"empty": True}),
         (CASE, {"absent": True}),
         (CASE, {"subarray": "SUB512"}),
+        (CASE, {"subarray": "SUB512", "larger": 7}),
         (replace(CASE, shape=(2, 1, *SIZE)), {}),
         (replace(CASE, instrument="NIRCAM", detector="NRCA1", exp_type="NRC_IMAGE"), {}),
     ],

@@ -177,6 +177,11 @@ def fit_flagged(
         Of the pixels that are fitted here: inverse variances (read noise, Poisson, both), and slopes weighed by read
         noise, (4, pixel).
     """
+    left = 0
+    for c in range(width):
+        left += plain[c] == 0
+    if left == 0:
+        return
     starts, stops, spans, chosen, rows = room
     count, most = _found(flags, counts, width, plain, starts, stops, spans, chosen, fitted, dqs)
     for k in range(count):
