@@ -18,7 +18,7 @@ KEPT_BYTES = 1024**3
 _FEW = 4
 """Blocks, where there are several, are as many or a multiple."""
 
-IMAGES = 4
+IMAGES = 2
 """By how much less may be kept of each array of images, one an integration: fitting makes several."""
 
 

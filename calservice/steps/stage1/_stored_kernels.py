@@ -33,26 +33,34 @@ def from_unsigned(stored: Array, made: Array) -> None:
 
 
 @compiled
-def subtract_stored(data: Array, stored: Array, made: Array) -> None:
-    """Subtract stored single-precision numbers where they are not NaN.
+def subtract_stored(data: Array, integrations: tuple[int, int], group: int, stored: Array, made: Array) -> None:
+    """Subtract an image of stored single-precision numbers from a group of some integrations, where it is not NaN.
 
     Parameters
     ----------
     data : ndarray
-        float32, one-dimensional.
+        (integration, group, row, column) float32.
+    integrations : tuple of int
+        Their half-open range.
+    group : int
+        The group.
     stored : ndarray
-        The bits, uint32 of the same size.
+        The bits of the image, one-dimensional uint32.
     made : ndarray
-        float32 of the same size; filled.
+        float32 as ``data``; filled.
     """
     turned = np.empty(_PIECE, np.uint32)
     numbers = turned.view(np.float32)
-    for start in range(0, data.size, _PIECE):
-        given, bits, less = data[start : start + _PIECE], stored[start : start + _PIECE], made[start : start + _PIECE]
+    for start in range(0, stored.size, _PIECE):
+        bits = stored[start : start + _PIECE]
         for n in range(bits.size):
             one = bits[n]
             inner = ((one >> _NEAR) & _SECOND) | ((one << _NEAR) & _THIRD)
             turned[n] = (one >> _FAR) | inner | (one << _FAR)
-        for n in range(given.size):
-            dark = numbers[n]
-            less[n] = given[n] - (np.float32(0) if np.isnan(dark) else dark)
+        for n in range(bits.size):
+            numbers[n] = np.float32(0) if np.isnan(numbers[n]) else numbers[n]
+        for i in range(integrations[0], integrations[1]):
+            given = data[i, group].reshape(-1)[start : start + _PIECE]
+            less = made[i, group].reshape(-1)[start : start + _PIECE]
+            for n in range(given.size):
+                less[n] = given[n] - numbers[n]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -124,8 +125,8 @@ class _Dark:
         """Whether what the reference holds is what is to be subtracted where it is not NaN."""
         return not (self.sampling.average or self.sampling.extra)
 
-    def subtract(self, ramp: Array, groups: tuple[int, int], made: Array) -> None:
-        """Subtract the groups in a range, where the dark is `as_stored`, from those of a ramp, into ``made``."""
+    def subtract(self, data: Array, integrations: tuple[int, int], groups: tuple[int, int], made: Array) -> None:
+        """Subtract the groups in a range, where the dark is `as_stored`, from those of some integrations."""
         from calservice.steps.stage1 import _dark_current_kernels, _stored_kernels
 
         images: Any = self.images
@@ -133,12 +134,11 @@ class _Dark:
             rows, columns = (slice(0, n) for n in images.shape[-2:])
             place = (slice(k, k + 1) for k in self.place)
             for (*_, g), image in images.images((*place, slice(*groups), rows, columns)):
-                given = np.ascontiguousarray(ramp[g]).reshape(-1)
-                _stored_kernels.subtract_stored(given, image.view(np.uint32).reshape(-1), made[g].reshape(-1))
+                _stored_kernels.subtract_stored(data, integrations, g, image.view(np.uint32).reshape(-1), made)
             return
-        dark = np.ascontiguousarray(images[(*self.place, slice(*groups))], np.float32)
-        given = np.ascontiguousarray(ramp).reshape(-1)
-        _dark_current_kernels.subtract_known(given, dark.reshape(-1), made.reshape(-1))
+        dark = np.ascontiguousarray(images[(*self.place, slice(*groups))], np.float32).reshape(-1)
+        for i in range(*integrations):
+            _dark_current_kernels.subtract_known(data[i].reshape(-1), dark, made[i].reshape(-1))
 
     def planes(self, groups: tuple[int, int], info: ExposureInfo) -> Sequence[Array]:
         """Return what to subtract from each of the exposure's groups in a range."""
@@ -202,20 +202,19 @@ def subtract(block: Block, references: References, params: DarkCurrentParams, in
     # The official step averages as many of the reference's integrations as the exposure has; the
     # others stay zero, which matters only to a file that starts later in its exposure.
     averaged = min(len(darks), info.nints) if sampling.average else len(darks)
-    planes: dict[int, Sequence[Array]] = {}
-    data = np.empty(block["data"].shape, np.float32)
-    for i, ramp in enumerate(block["data"]):
-        k = _integration(first + i, len(darks), info)
+    ramps = np.ascontiguousarray(block["data"])
+    data = np.empty(ramps.shape, np.float32)
+    serving = [_integration(first + i, len(darks), info) for i in range(len(ramps))]
+    for k, alike in itertools.groupby(range(len(ramps)), key=serving.__getitem__):
+        some = list(alike)
+        start, stop = some[0], some[-1] + 1
         if k >= averaged:
-            data[i] = ramp
-            continue
-        if darks[k].as_stored:
-            darks[k].subtract(ramp, groups, data[i])
-            continue
-        if k not in planes:
-            planes[k] = darks[k].planes(groups, info)
-        for g, plane in enumerate(planes[k]):
-            np.subtract(ramp[g], plane, out=data[i, g], casting="same_kind")
+            data[start:stop] = ramps[start:stop]
+        elif darks[k].as_stored:
+            darks[k].subtract(ramps, (start, stop), groups, data)
+        else:
+            for g, plane in enumerate(darks[k].planes(groups, info)):
+                np.subtract(ramps[start:stop, g], plane, out=data[start:stop, g], casting="same_kind")
     made: dict[str, Array] = {"data": data, "pixeldq": block["pixeldq"] | flags}
     if "average_dark_current" in dark:
         made["average_dark_current"] = np.array(dark["average_dark_current"], np.float32)
