@@ -25,7 +25,7 @@ from calservice.steps.stage1._refpix_irs2_vectors import (
 
 __all__ = ["bridge_gaps", "corrected_rows", "fill", "ramp_means", "row_edges", "sampled"]
 
-_STRIP = 128
+_STRIP = 256
 """Columns of a file that are turned to time series at once, so that what is written stays in the cache."""
 _PAD = 8
 """So that their slots do not displace each other from the cache."""
