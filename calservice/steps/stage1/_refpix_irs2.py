@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.lib.recfunctions import structured_to_unstructured
 
 from calservice.model.block import Array, Block
 from calservice.model.dqflags import DO_NOT_USE
@@ -22,7 +23,7 @@ from calservice.steps.stage1._refpix_irs2_layout import (
     Layout,
     layout,
 )
-from calservice.steps.stage1._refpix_irs2_signals import Buffers, drift, filled, frame_lines
+from calservice.steps.stage1._refpix_irs2_signals import Buffers, filled, frame_lines
 from calservice.steps.stage1._refpix_irs2_tally import bad_rows, look_at_pairs
 
 __all__ = [
@@ -37,7 +38,8 @@ __all__ = [
 ]
 
 _AMPLIFIERS = OUTPUTS - 1
-
+_TILES = 1024
+"""Groups of factors that are read at a time."""
 
 _AXES = {"NRS1": (2, 1), "NRS2": (-2, -1)}
 """How the detectors lie in the file."""
@@ -82,14 +84,15 @@ def prepare_irs2(reference: Reference) -> Reference:
     Reference
         ``alpha`` and ``beta``, (4, 2 LENGTH) float32, and ``dq_table`` if it is there.
     """
-    from calservice.steps.stage1._refpix_irs2_inverse_kernels import arrange
+    from calservice.steps.stage1._refpix_irs2_inverse_kernels import TILE, arrange
 
-    table = reference["irs2_table"]
-    factors: dict[str, Array] = {}
-    for kind in ("alpha", "beta"):
-        factors[kind] = np.empty((_AMPLIFIERS, 2 * LENGTH), np.float32)
-        for n, made in enumerate(factors[kind]):
-            arrange(np.ascontiguousarray(table[f"{kind}_{n}"], np.float32), made)
+    table, count = reference["irs2_table"], _TILES * TILE
+    names = [f"{kind}_{n}" for kind in ("alpha", "beta") for n in range(_AMPLIFIERS)]
+    made = np.empty((2, _AMPLIFIERS, 2 * LENGTH), np.float32)
+    for first in range(0, LENGTH, count):
+        rows = structured_to_unstructured(table[2 * first : 2 * (first + count)][names], np.float32)
+        arrange(np.ascontiguousarray(rows).reshape(-1), first, made.reshape(-1))
+    factors: dict[str, Array] = {"alpha": made[0], "beta": made[1]}
     if "dq_table" in reference:
         factors["dq_table"] = reference["dq_table"]
     return Reference(factors, reference.meta)
@@ -252,6 +255,8 @@ def _correct_frames(
     """
     from calservice.steps.stage1 import _refpix_irs2_fft_kernels as fft
     from calservice.steps.stage1 import _refpix_irs2_kernels as kernels
+    from calservice.steps.stage1._refpix_irs2_inverse_kernels import weighted_inverse
+    from calservice.steps.stage1._refpix_irs2_pixels_kernels import pixel_spectrum
 
     lines = frame_lines(frames, mean, source, where)
     targets = np.cumsum(keep) - 1
@@ -269,9 +274,9 @@ def _correct_frames(
         fft.spectrum(output.reshape(-1), buffers.work, buffers.common)
         for n in range(_AMPLIFIERS):
             places, line = where.rows[n + 1], lines[n + 1, g]
-            taken = where.slots[where.spread_from]
-            kernels.sampled(*common, places[where.spread_from], taken, where.spread_to, where.backwards, line, series)
-            drift(series, factors["alpha"][n], factors["beta"][n], buffers, found)
+            pixel_spectrum(frame, mean, source, places, line, where, buffers.row_work, buffers.own)
+            alpha, beta = factors["alpha"][n], factors["beta"][n]
+            weighted_inverse(buffers.own, beta, buffers.common, alpha, buffers.work.values, found.reshape(-1))
             kernels.corrected_rows(
                 *common,
                 places[chosen],

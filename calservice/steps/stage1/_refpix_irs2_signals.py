@@ -8,9 +8,9 @@ import numpy as np
 
 from calservice.model.block import Array
 from calservice.steps.stage1._refpix_drifts import BORDER
-from calservice.steps.stage1._refpix_irs2_layout import LENGTH, NORMAL, REFERENCE, SIZE, SLOTS, Layout
+from calservice.steps.stage1._refpix_irs2_layout import LENGTH, LINE, LINES, NORMAL, REFERENCE, SIZE, SLOTS, Layout
 
-__all__ = ["Buffers", "drift", "filled", "frame_lines"]
+__all__ = ["Buffers", "filled", "frame_lines"]
 
 _ENDS = np.concatenate([np.arange(BORDER), np.arange(SIZE - BORDER, SIZE)])
 _ITERATIONS = 3
@@ -97,16 +97,17 @@ class Buffers:
     Attributes
     ----------
     own, common, band : ndarray
-        (2, LENGTH // 2 + 1) float32: real and imaginary parts of a spectrum; of ``band``, those that do not pass are 0.
-    work : Work
+        (2, LINES * LINE) float32: real and imaginary parts of a spectrum; of ``band``, those that do not pass are 0.
+    work, row_work : Work, RowWork
         For transforms.
     """
 
     def __init__(self) -> None:
         from calservice.steps.stage1._refpix_irs2_fft_kernels import Work
+        from calservice.steps.stage1._refpix_irs2_rows_kernels import RowWork
 
-        self.own, self.common, self.band = (np.zeros((2, LENGTH // 2 + 1), np.float32) for _ in range(3))
-        self.work = Work()
+        self.own, self.common, self.band = (np.zeros((2, LINES * LINE), np.float32) for _ in range(3))
+        self.work, self.row_work = Work(), RowWork()
 
 
 def filled(series: Array, where: Layout, buffers: Buffers) -> Array:
@@ -141,25 +142,3 @@ def filled(series: Array, where: Layout, buffers: Buffers) -> Array:
         real_inverse(buffers.band, _EDGE, buffers.work.values, passed.reshape(-1))
         kernels.fill(passed, np.flatnonzero(gaps), made)
     return made
-
-
-def drift(series: Array, alpha: Array, beta: Array, buffers: Buffers, out: Array) -> None:
-    """Make the drift of an output.
-
-    Parameters
-    ----------
-    series : ndarray
-        (SIZE, SLOTS) float32: its reference pixels.
-    alpha, beta : ndarray
-        (2 LENGTH,) float32, as `arrange` orders them: what of the reference output, and of the pixels, the drift
-        contains.
-    buffers : Buffers
-        Of which ``common`` holds the spectrum of the reference output; the others are overwritten.
-    out : ndarray
-        (SIZE, SLOTS) float32: the drift, divided by LENGTH; filled.
-    """
-    from calservice.steps.stage1 import _refpix_irs2_fft_kernels as fft
-    from calservice.steps.stage1._refpix_irs2_inverse_kernels import weighted_inverse
-
-    fft.spectrum(series.reshape(-1), buffers.work, buffers.own)
-    weighted_inverse(buffers.own, beta, buffers.common, alpha, buffers.work.values, out.reshape(-1))

@@ -16,12 +16,12 @@ from numba.core.typing import templates
 from numba.extending import intrinsic, register_model
 
 __all__ = [
-    "BYTES",
+    "LANES",
     "alternate",
     "backwards",
     "fused",
     "load",
-    "load_four",
+    "load_pairs",
     "put",
     "rounded",
     "spread",
@@ -30,8 +30,8 @@ __all__ = [
     "widened",
 ]
 
-BYTES = 32
-"""Of a vector, unless it was made of another."""
+LANES = 8
+"""Numbers in a vector, unless it is said otherwise."""
 # Numba has few annotations.
 _datamodel: Any = datamodel
 _imputils: Any = imputils
@@ -97,10 +97,10 @@ def _pointer(context: Any, builder: Any, kind: Any, array: Any, index: Any, vect
     return builder.bitcast(builder.gep(found.data, [index]), vector.as_pointer())
 
 
-def _loader(count: int | None) -> Any:
+def _loader(count: int) -> Any:
     def typed(context: Any, array: Any, index: Any) -> Any:
         number = array.dtype
-        made = _Vector(number, count or 8 * BYTES // number.bitwidth)
+        made = _Vector(number, count)
 
         def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             found = builder.load(_pointer(context, builder, sig.args[0], args[0], args[1], made.made_of))
@@ -112,10 +112,10 @@ def _loader(count: int | None) -> Any:
     return _instruction(typed)
 
 
-load = _loader(None)
+load = _loader(LANES)
 """The vector of numbers that begins at an index of a contiguous array of one dimension: ``load(array, index)``."""
-load_four = _loader(4)
-"""The same of four numbers."""
+load_pairs = _loader(2 * LANES)
+"""The same of twice as many numbers."""
 
 
 @_instruction
@@ -155,7 +155,7 @@ def widened(context: Any, vector: Any) -> Any:
 @_instruction
 def spread(context: Any, number: Any) -> Any:
     """Return a vector all of whose numbers are one: ``spread(number)``."""
-    made = _Vector(number, 8 * BYTES // number.bitwidth)
+    made = _Vector(number, LANES)
 
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         kind = made.made_of
