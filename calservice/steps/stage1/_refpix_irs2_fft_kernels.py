@@ -28,7 +28,7 @@ from calservice.steps.stage1._refpix_irs2_vectors import (
     backwards,
     fused,
     load,
-    load_pairs,
+    load_wide,
     put,
     rounded,
     spread,
@@ -165,7 +165,7 @@ def _factor(coarse: Any, fine: Any, at: Any) -> Any:
 @inlined
 def _parts(series: Any, at: Any) -> Any:
     """Return imaginary and real parts of neighbouring values."""
-    even, odd = alternate(load_pairs(series, 2 * at))
+    even, odd = alternate(load_wide(series, 2 * at))
     return widened(odd), widened(even)
 
 

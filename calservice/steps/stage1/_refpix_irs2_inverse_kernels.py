@@ -20,12 +20,22 @@ from calservice.steps.stage1._refpix_irs2_passes_kernels import (
     PARTS,
     eight,
     load_rows,
-    pass_of_eight,
-    pass_of_four,
+    paired_pass_of_eight,
     product,
     times,
+    wide_pass_of_eight,
+    wide_pass_of_four,
 )
-from calservice.steps.stage1._refpix_irs2_vectors import LANES, backwards, load, put, spread, transposed
+from calservice.steps.stage1._refpix_irs2_vectors import (
+    LANES,
+    backwards,
+    load,
+    load_wide,
+    put,
+    spread,
+    spread_wide,
+    transposed,
+)
 
 __all__ = ["TILE", "arrange", "real_inverse", "weighted_inverse"]
 
@@ -210,7 +220,7 @@ def _first_passes(
     first, second, third : ndarray
         Factors of the passes.
     out : ndarray
-        (2 LENGTH,) float32: (four, eight, _ROWS, two, part, eight) results, of which the second, third, second, and
+        (2 LENGTH,) float32: (four, eight, _ROWS, part, two, eight) results, of which the second, third, second, and
         first pass made the series; filled.
     """
     tile, given = np.empty(64 * _STEP, np.float32), np.empty(8 * TILE * 2, np.float32)
@@ -230,10 +240,10 @@ def _first_passes(
         for p in range(8):
             use = (start + _ROWS * p) * _FACTORS
             at = p * _STEP
-            pass_of_eight(tile, at, 8 * _STEP, TILE, PARTS, second, use, tile, at, 8 * _STEP, PARTS, _HALF_ROOT)
-        for p in range(8):
-            at, to = p * 8 * _STEP, p // 2 * 8 * jump + (start * 2 + p % 2) * PARTS
-            pass_of_eight(tile, at, _STEP, TILE, PARTS, third, start * _FACTORS, out, to, jump, 2 * PARTS, _HALF_ROOT)
+            paired_pass_of_eight(tile, at, 8 * _STEP, TILE, second, use, _HALF_ROOT)
+        for p in range(0, 8, 2):
+            at, to, use = p * 8 * _STEP, (p // 2 * 8 * _ROWS + start) * 2 * PARTS, start * _FACTORS
+            wide_pass_of_eight(tile, at, 8 * _STEP, _STEP, TILE, third, use, out, to, jump, _HALF_ROOT)
 
 
 @compiled
@@ -255,74 +265,61 @@ def _last_passes(values: Array, fourth: Array, fifth: Array, last: Array, scale:
     step = _ROWS // 8 * 2 * PARTS
     for block in range(32):
         start = block * _ROWS * 2 * PARTS
-        for h in range(2):
-            at = start + h * PARTS
-            pass_of_eight(values, at, step, _ROWS // 8, 2 * PARTS, fourth, 0, values, at, step, 2 * PARTS, _HALF_ROOT)
-            for n in range(8):
-                pass_of_four(values, at + n * step, 2 * PARTS, fifth)
+        wide_pass_of_eight(values, start, PARTS, step, _ROWS // 8, fourth, 0, values, start, step, _HALF_ROOT)
         for n in range(8):
+            wide_pass_of_four(values, start + n * step, fifth)
             for m in range(4):
-                at = start + n * step + m * _LAST * 2 * PARTS
-                _fold(values, at, sums, differences)
-                _pass_of_89(
-                    sums, differences, last, scale, out, 8 * (block // 8 * 2 + block % 8 * 8 + n * 64 + m * 512)
-                )
+                _fold(values, start + n * step + m * _LAST * 2 * PARTS, sums, differences)
+                to = 8 * (block // 8 * 2 + block % 8 * 8 + n * 64 + m * 512)
+                _pass_of_89(sums, differences, last, scale, out, to)
 
 
 @inlined
 def _fold(values: Any, at: Any, sums: Any, differences: Any) -> Any:
     """Add real parts of values to those of their mirror images, and subtract imaginary parts."""
-    put(sums, 0, load(values, at))
-    put(sums, LANES, load(values, at + PARTS))
+    put(sums, 0, load_wide(values, at))
     for j in range(1, (_LAST + 1) // 2):
         near, far, to = at + j * 2 * PARTS, at + (_LAST - j) * 2 * PARTS, j * PARTS
-        put(sums, to, load(values, near) + load(values, far))
-        put(sums, to + LANES, load(values, near + PARTS) + load(values, far + PARTS))
-        near, far, to = near + LANES, far + LANES, to - PARTS
-        put(differences, to, load(values, near) - load(values, far))
-        put(differences, to + LANES, load(values, near + PARTS) - load(values, far + PARTS))
+        put(sums, to, load_wide(values, near) + load_wide(values, far))
+        put(differences, to - PARTS, load_wide(values, near + PARTS) - load_wide(values, far + PARTS))
 
 
 @compiled
 def _pass_of_89(sums: Array, differences: Array, factors: Array, scale: np.float32, out: Array, to: int) -> None:
-    """Do the last pass for two vectors, and two pairs of results at once."""
-    scales = spread(scale)
+    """Do the last pass, two pairs of results at once."""
+    scales = spread_wide(scale)
     short = LENGTH // _LAST
-    a, b = load(sums, 0), load(sums, LANES)
+    first = load_wide(sums, 0)
+    a = first
     for j in range(1, (_LAST + 1) // 2):
-        a, b = a + load(sums, j * PARTS), b + load(sums, j * PARTS + LANES)
+        a = a + load_wide(sums, j * PARTS)
     put(out, to, a * scales)
-    put(out, to + LANES, b * scales)
     for n in range(_LAST // 4):
         use = n * (_LAST // 2) * 4
-        a0, b0, a1, b1 = load(sums, 0), load(sums, LANES), load(sums, 0), load(sums, LANES)
+        a, b = first, first
         for j in range(2):
-            sa, sb = load(sums, (j + 1) * PARTS), load(sums, (j + 1) * PARTS + LANES)
-            c0, c1 = spread(factors[use + 4 * j]), spread(factors[use + 4 * j + 1])
-            a0, b0, a1, b1 = a0 + c0 * sa, b0 + c0 * sb, a1 + c1 * sa, b1 + c1 * sb
-        x0, y0, x1, y1 = _pair(differences, 0, factors, use + 2)
-        x0, y0, x1, y1 = -x0, -y0, -x1, -y1
+            value = load_wide(sums, (j + 1) * PARTS)
+            a = a + spread_wide(factors[use + 4 * j]) * value
+            b = b + spread_wide(factors[use + 4 * j + 1]) * value
+        x, y = _pair(differences, 0, factors, use + 2)
+        x, y = -x, -y
         for j in range(2, _LAST // 2, 2):
-            p0, q0, p1, q1 = _pair(sums, (j + 1) * PARTS, factors, use + 4 * j)
-            a0, b0, a1, b1 = a0 + p0, b0 + q0, a1 + p1, b1 + q1
-            p0, q0, p1, q1 = _pair(differences, j * PARTS, factors, use + 4 * j + 2)
-            x0, y0, x1, y1 = x0 - p0, y0 - q0, x1 - p1, y1 - q1
+            p, q = _pair(sums, (j + 1) * PARTS, factors, use + 4 * j)
+            a, b = a + p, b + q
+            p, q = _pair(differences, j * PARTS, factors, use + 4 * j + 2)
+            x, y = x - p, y - q
         low, high = to + short * (2 * n + 1), to + short * (_LAST - 2 * n - 1)
-        put(out, low, (a0 + x0) * scales)
-        put(out, low + LANES, (b0 + y0) * scales)
-        put(out, high, (a0 - x0) * scales)
-        put(out, high + LANES, (b0 - y0) * scales)
+        put(out, low, (a + x) * scales)
+        put(out, high, (a - x) * scales)
         low, high = low + short, high - short
-        put(out, low, (a1 + x1) * scales)
-        put(out, low + LANES, (b1 + y1) * scales)
-        put(out, high, (a1 - x1) * scales)
-        put(out, high + LANES, (b1 - y1) * scales)
+        put(out, low, (b + y) * scales)
+        put(out, high, (b - y) * scales)
 
 
 @inlined
 def _pair(values: Any, at: Any, factors: Any, use: Any) -> Any:
     """Weigh two values by two pairs of factors."""
-    a, b, c, d = load(values, at), load(values, at + LANES), load(values, at + PARTS), load(values, at + 3 * LANES)
-    u, v = spread(factors[use]), spread(factors[use + 4])
-    x, y = spread(factors[use + 1]), spread(factors[use + 5])
-    return a * u + c * v, b * u + d * v, a * x + c * y, b * x + d * y
+    a, b = load_wide(values, at), load_wide(values, at + PARTS)
+    u, v = spread_wide(factors[use]), spread_wide(factors[use + 4])
+    x, y = spread_wide(factors[use + 1]), spread_wide(factors[use + 5])
+    return a * u + b * v, a * x + b * y

@@ -10,7 +10,7 @@ from typing import Any
 
 from calservice.model.block import Array
 from calservice.steps.compiled import compiled, inlined
-from calservice.steps.stage1._refpix_irs2_vectors import LANES, fused, load, put, spread
+from calservice.steps.stage1._refpix_irs2_vectors import LANES, fused, load, load_wide, put, spread, spread_wide
 
 __all__ = [
     "PARTS",
@@ -18,10 +18,11 @@ __all__ = [
     "double_pass_of_four",
     "eight",
     "load_rows",
-    "pass_of_eight",
-    "pass_of_four",
+    "paired_pass_of_eight",
     "product",
     "times",
+    "wide_pass_of_eight",
+    "wide_pass_of_four",
 ]
 
 PARTS = 2 * LANES
@@ -33,16 +34,9 @@ _FACTORS = 14
 @inlined
 def load_rows(given: Any, at: Any, step: Any) -> Any:
     """Return eight vectors, with a step from one to the next."""
-    return (
-        load(given, at),
-        load(given, at + step),
-        load(given, at + 2 * step),
-        load(given, at + 3 * step),
-        load(given, at + 4 * step),
-        load(given, at + 5 * step),
-        load(given, at + 6 * step),
-        load(given, at + 7 * step),
-    )
+    a, b, c, d = _load_four(given, at, step)
+    e, f, g, h = _load_four(given, at + 4 * step, step)
+    return a, b, c, d, e, f, g, h
 
 
 @inlined
@@ -70,15 +64,34 @@ def eight(real: Any, imaginary: Any, root: Any) -> Any:
 
 
 @inlined
-def _four(given: Any, at: Any, step: Any) -> Any:
-    """Transform four values: real parts of the results, and imaginary parts."""
-    b = at + LANES
-    r0, r1, r2, r3 = load(given, at), load(given, at + step), load(given, at + 2 * step), load(given, at + 3 * step)
-    i0, i1, i2, i3 = load(given, b), load(given, b + step), load(given, b + 2 * step), load(given, b + 3 * step)
+def _four(real: Any, imaginary: Any) -> Any:
+    """Transform four values."""
+    r0, r1, r2, r3 = real
+    i0, i1, i2, i3 = imaginary
     r0, i0, r2, i2 = r0 + r2, i0 + i2, r0 - r2, i0 - i2
     r1, i1, r3, i3 = r1 + r3, i1 + i3, r1 - r3, i1 - i3
     r3, i3 = -i3, r3
     return (r0 + r1, r2 + r3, r0 - r1, r2 - r3), (i0 + i1, i2 + i3, i0 - i1, i2 - i3)
+
+
+@inlined
+def _load_four(given: Any, at: Any, step: Any) -> Any:
+    return load(given, at), load(given, at + step), load(given, at + 2 * step), load(given, at + 3 * step)
+
+
+@inlined
+def _load_wide_four(given: Any, at: Any, step: Any) -> Any:
+    """Return four vectors of sixteen."""
+    a, b = load_wide(given, at), load_wide(given, at + step)
+    return a, b, load_wide(given, at + 2 * step), load_wide(given, at + 3 * step)
+
+
+@inlined
+def _load_wide_rows(given: Any, at: Any, step: Any) -> Any:
+    """Return eight vectors of sixteen."""
+    a, b, c, d = _load_wide_four(given, at, step)
+    e, f, g, h = _load_wide_four(given, at + 4 * step, step)
+    return a, b, c, d, e, f, g, h
 
 
 @inlined
@@ -94,66 +107,98 @@ def product(real: Any, imaginary: Any, c: Any, s: Any) -> Any:
 
 
 @compiled
-def pass_of_eight(
+def paired_pass_of_eight(values: Array, at: int, step: int, count: int, factors: Array, use: int, root: Any) -> None:
+    """Do a pass of radix 8 in place, and lay results out as vectors of sixteen.
+
+    Parameters
+    ----------
+    values : ndarray
+        Float32, in places; of two results, real parts are where the first of two values was, imaginary parts where the
+        second was.
+    at, step : int
+        The first place, and the way from one of eight values to the next.
+    count : int
+        How many neighbouring places are transformed.
+    factors : ndarray
+        Float32, 14 numbers for each transform.
+    use : int
+        The first of them.
+    root : float32
+        Of one half.
+    """
+    for n in range(count):
+        a, w = at + n * PARTS, use + n * _FACTORS
+        r, i = eight(load_rows(values, a, step), load_rows(values, a + LANES, step), spread(root))
+        put(values, a, r[0])
+        put(values, a + step, i[0])
+        for m in range(1, 8):
+            x, y = times(r[m], i[m], spread(factors[w + 2 * m - 2]), spread(factors[w + 2 * m - 1]))
+            to = a + m // 2 * 2 * step + m % 2 * LANES
+            put(values, to, x)
+            put(values, to + step, y)
+
+
+@compiled
+def wide_pass_of_eight(
     given: Array,
     at: int,
+    beside: int,
     step: int,
     count: int,
-    forth: int,
     factors: Array,
     use: int,
     out: Array,
     to: int,
     jump: int,
-    on: int,
-    half_root: Any,
+    root: Any,
 ) -> None:
-    """Do a pass of radix 8 on vectors.
+    """Do a pass of radix 8 on vectors of sixteen.
 
     Parameters
     ----------
     given, out : ndarray
-        Float32. Of each place, real parts come first, then imaginary parts.
+        Float32.
     at, to : int
-        The first place.
+        The first real part.
+    beside : int
+        From real to imaginary parts of what is given; in `out`, these are next to each other.
     step, jump : int
         From one of eight values to the next, and from one of eight results to the next.
-    count, forth : int
-        How many are transformed, and the way from one to the next.
-    on : int
-        From one of them to the next in `out`.
+    count : int
+        How many neighbouring places are transformed.
     factors : ndarray
         Float32, 14 numbers for each transform.
     use : int
         The first of them.
+    root : float32
+        Of one half.
     """
-    root = spread(half_root)
+    forth = PARTS if beside > PARTS else 2 * PARTS
     for n in range(count):
-        a, c = at + n * forth, to + n * on
-        w = use + n * _FACTORS
-        r, i = eight(load_rows(given, a, step), load_rows(given, a + LANES, step), root)
+        a, c, w = at + n * forth, to + n * 2 * PARTS, use + n * _FACTORS
+        r, i = eight(_load_wide_rows(given, a, step), _load_wide_rows(given, a + beside, step), spread_wide(root))
         put(out, c, r[0])
-        put(out, c + LANES, i[0])
+        put(out, c + PARTS, i[0])
         for m in range(1, 8):
-            x, y = times(r[m], i[m], spread(factors[w + 2 * m - 2]), spread(factors[w + 2 * m - 1]))
+            x, y = times(r[m], i[m], spread_wide(factors[w + 2 * m - 2]), spread_wide(factors[w + 2 * m - 1]))
             put(out, c + m * jump, x)
-            put(out, c + m * jump + LANES, y)
+            put(out, c + m * jump + PARTS, y)
 
 
 @compiled
-def pass_of_four(values: Array, at: int, forth: int, factors: Array) -> None:
-    """Do the pass of radix 4 in place, on 89 places from one on."""
-    step = _LAST * forth
+def wide_pass_of_four(values: Array, at: int, factors: Array) -> None:
+    """Do the pass of radix 4 in place, on 89 neighbouring places of sixteen."""
+    step = _LAST * 2 * PARTS
     for n in range(_LAST):
-        a = at + n * forth
-        r, i = _four(values, a, step)
+        a = at + n * 2 * PARTS
+        r, i = _four(_load_wide_four(values, a, step), _load_wide_four(values, a + PARTS, step))
         put(values, a, r[0])
-        put(values, a + LANES, i[0])
+        put(values, a + PARTS, i[0])
         for m in range(1, 4):
             w = 6 * n + 2 * m - 2
-            x, y = times(r[m], i[m], spread(factors[w]), spread(factors[w + 1]))
+            x, y = times(r[m], i[m], spread_wide(factors[w]), spread_wide(factors[w + 1]))
             put(values, a + m * step, x)
-            put(values, a + m * step + LANES, y)
+            put(values, a + m * step + PARTS, y)
 
 
 @compiled
@@ -165,7 +210,7 @@ def double_pass_of_eight(
     Parameters
     ----------
     given, at, step, count, factors, use, out, to, jump
-        As for `pass_of_eight`; float64.
+        As for `wide_pass_of_eight`, in places; float64.
     """
     root = spread(0.70710678118654752440)
     for n in range(count):
@@ -185,7 +230,7 @@ def double_pass_of_four(values: Array, at: int, count: int, factors: Array) -> N
     step = count * PARTS
     for n in range(count):
         a = at + n * PARTS
-        r, i = _four(values, a, step)
+        r, i = _four(_load_four(values, a, step), _load_four(values, a + LANES, step))
         put(values, a, r[0])
         put(values, a + LANES, i[0])
         for m in range(1, 4):

@@ -21,10 +21,11 @@ __all__ = [
     "backwards",
     "fused",
     "load",
-    "load_pairs",
+    "load_wide",
     "put",
     "rounded",
     "spread",
+    "spread_wide",
     "transposed",
     "where_seen",
     "widened",
@@ -114,7 +115,7 @@ def _loader(count: int) -> Any:
 
 load = _loader(LANES)
 """The vector of numbers that begins at an index of a contiguous array of one dimension: ``load(array, index)``."""
-load_pairs = _loader(2 * LANES)
+load_wide = _loader(2 * LANES)
 """The same of twice as many numbers."""
 
 
@@ -152,18 +153,25 @@ def widened(context: Any, vector: Any) -> Any:
     return made(vector), build
 
 
-@_instruction
-def spread(context: Any, number: Any) -> Any:
-    """Return a vector all of whose numbers are one: ``spread(number)``."""
-    made = _Vector(number, LANES)
+def _spreader(count: int) -> Any:
+    def typed(context: Any, number: Any) -> Any:
+        made = _Vector(number, count)
 
-    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        kind = made.made_of
-        first = builder.insert_element(ir.Constant(kind, ir.Undefined), args[0], ir.Constant(ir.IntType(32), 0))
-        zeros = ir.Constant(ir.VectorType(ir.IntType(32), made.count), [0] * made.count)
-        return builder.shuffle_vector(first, ir.Constant(kind, ir.Undefined), zeros)
+        def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            kind = made.made_of
+            first = builder.insert_element(ir.Constant(kind, ir.Undefined), args[0], ir.Constant(ir.IntType(32), 0))
+            zeros = ir.Constant(ir.VectorType(ir.IntType(32), made.count), [0] * made.count)
+            return builder.shuffle_vector(first, ir.Constant(kind, ir.Undefined), zeros)
 
-    return made(number), build
+        return made(number), build
+
+    return _instruction(typed)
+
+
+spread = _spreader(LANES)
+"""The vector all of whose numbers are one: ``spread(number)``."""
+spread_wide = _spreader(2 * LANES)
+"""The same of twice as many numbers."""
 
 
 @_instruction
