@@ -19,11 +19,10 @@ from calservice.steps.stage1._refpix_irs2_layout import (
     REFERENCE,
     SAMPLES,
     SIZE,
-    SLOTS,
     Layout,
     layout,
 )
-from calservice.steps.stage1._refpix_irs2_signals import Buffers, filled, frame_lines
+from calservice.steps.stage1._refpix_irs2_signals import Buffers, fill_gaps, frame_lines
 from calservice.steps.stage1._refpix_irs2_tally import bad_rows, look_at_pairs
 
 __all__ = [
@@ -85,14 +84,16 @@ def prepare_irs2(reference: Reference) -> Reference:
         ``alpha`` and ``beta``, (4, 2 LENGTH) float32, and ``dq_table`` if it is there.
     """
     from calservice.steps.stage1._refpix_irs2_inverse_kernels import TILE, arrange
+    from calservice.steps.stage1._refpix_irs2_vectors import SPARE, aligned
 
     table, count = reference["irs2_table"], _TILES * TILE
     names = [f"{kind}_{n}" for kind in ("alpha", "beta") for n in range(_AMPLIFIERS)]
-    made = np.empty((2, _AMPLIFIERS, 2 * LENGTH), np.float32)
+    made = aligned(np.empty(4 * _AMPLIFIERS * LENGTH + SPARE, np.float32))
     for first in range(0, LENGTH, count):
         rows = structured_to_unstructured(table[2 * first : 2 * (first + count)][names], np.float32)
-        arrange(np.ascontiguousarray(rows).reshape(-1), first, made.reshape(-1))
-    factors: dict[str, Array] = {"alpha": made[0], "beta": made[1]}
+        arrange(np.ascontiguousarray(rows).reshape(-1), first, made)
+    alpha, beta = made.reshape(2, _AMPLIFIERS, -1)
+    factors: dict[str, Array] = {"alpha": alpha, "beta": beta}
     if "dq_table" in reference:
         factors["dq_table"] = reference["dq_table"]
     return Reference(factors, reference.meta)
@@ -263,20 +264,20 @@ def _correct_frames(
     chosen = np.ones(SAMPLES, np.bool_) if keep.all() else ~where.reference
     plain = ~where.reference[chosen]
     buffers = Buffers()
-    series, found = np.empty((2, SIZE, SLOTS), np.float32)
+    drift = buffers.inverse
     for g, (frame, made) in enumerate(zip(frames, out, strict=True)):
         common = (frame, mean, *source)
-        kernels.sampled(*common, where.rows[0], where.slots, where.slots, where.backwards, lines[0, g], series)
-        output = filled(series, where, buffers)
+        kernels.sampled(*common, where.rows[0], where.slots, where.slots, where.backwards, lines[0, g], buffers.series)
+        fill_gaps(where, buffers)
         if keep.all():
             turn = slice(None, None, -1 if where.backwards else 1)
-            made[where.rows[0]] = output[turn, where.slots].T + mean[where.rows[0]]
-        fft.spectrum(output.reshape(-1), buffers.work, buffers.common)
+            made[where.rows[0]] = buffers.filled[turn, where.slots].T + mean[where.rows[0]]
+        fft.spectrum(buffers.filled.reshape(-1), buffers.work, buffers.common)
         for n in range(_AMPLIFIERS):
             places, line = where.rows[n + 1], lines[n + 1, g]
-            pixel_spectrum(frame, mean, source, places, line, where, buffers.row_work, buffers.own)
+            pixel_spectrum(frame, mean, source, places, line, where, buffers.rows, buffers.own)
             alpha, beta = factors["alpha"][n], factors["beta"][n]
-            weighted_inverse(buffers.own, beta, buffers.common, alpha, buffers.work.values, found.reshape(-1))
+            weighted_inverse(buffers.own, beta, buffers.common, alpha, buffers.work.values, drift.reshape(-1))
             kernels.corrected_rows(
                 *common,
                 places[chosen],
@@ -285,7 +286,7 @@ def _correct_frames(
                 targets[places[chosen]],
                 where.backwards,
                 line,
-                found,
+                drift,
                 np.float32(LENGTH),
                 made,
             )

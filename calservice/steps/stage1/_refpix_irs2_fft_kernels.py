@@ -24,6 +24,8 @@ from calservice.steps.stage1._refpix_irs2_passes_kernels import (
 )
 from calservice.steps.stage1._refpix_irs2_vectors import (
     LANES,
+    SPARE,
+    aligned,
     alternate,
     backwards,
     fused,
@@ -67,8 +69,8 @@ class Work:
     """
 
     def __init__(self) -> None:
-        self.values = np.empty(LENGTH)
-        self.parts = np.empty((2, _LAST, _STRIDE))
+        self.values = aligned(np.empty(LENGTH + SPARE))
+        self.parts = aligned(np.empty(2 * _LAST * _STRIDE + SPARE)).reshape(2, _LAST, _STRIDE)
 
 
 @cache
@@ -217,7 +219,7 @@ def _first_passes(series: Array, coarse: Array, fine: Array, second: Array, thir
         (LENGTH,) float64: (eight, eight, _ROWS, part, eight) results, of which the second, third, and first pass made
         the series; filled.
     """
-    tile = np.empty(64 * _STEP)
+    tile = aligned(np.empty(64 * _STEP + SPARE))
     jump = _ROWS * PARTS
     for start in range(0, _ROWS, _TILE):
         for p in range(64):
@@ -246,7 +248,10 @@ def _last_passes(values: Array, fourth: Array, fifth: Array, last: Array, wanted
     out : ndarray
         (2 * 89 * _STRIDE,) float64: all imaginary, then all real parts; filled where wanted.
     """
-    sums, differences = np.empty((_LAST + 1) // 2 * PARTS), np.empty(_LAST // 2 * PARTS)
+    sums, differences = (
+        aligned(np.empty((_LAST + 1) // 2 * PARTS + SPARE)),
+        aligned(np.empty(_LAST // 2 * PARTS + SPARE)),
+    )
     for block in range(64):
         first = block * _ROWS * PARTS
         double_pass_of_four(values, first, _ROWS // 4, fourth)

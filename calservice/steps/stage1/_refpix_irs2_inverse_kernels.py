@@ -28,6 +28,8 @@ from calservice.steps.stage1._refpix_irs2_passes_kernels import (
 )
 from calservice.steps.stage1._refpix_irs2_vectors import (
     LANES,
+    SPARE,
+    aligned,
     backwards,
     load,
     load_wide,
@@ -223,7 +225,7 @@ def _first_passes(
         (2 LENGTH,) float32: (four, eight, _ROWS, part, two, eight) results, of which the second, third, second, and
         first pass made the series; filled.
     """
-    tile, given = np.empty(64 * _STEP, np.float32), np.empty(8 * TILE * 2, np.float32)
+    tile, given = aligned(np.empty(64 * _STEP + SPARE, np.float32)), aligned(np.empty(8 * TILE * 2 + SPARE, np.float32))
     jump = _ROWS * 2 * PARTS
     for start in range(0, _ROWS, TILE):
         for p in range(64):
@@ -261,7 +263,10 @@ def _last_passes(values: Array, fourth: Array, fifth: Array, last: Array, scale:
     out : ndarray
         (LENGTH,) float32; filled.
     """
-    sums, differences = np.empty((_LAST + 1) // 2 * PARTS, np.float32), np.empty(_LAST // 2 * PARTS, np.float32)
+    sums, differences = (
+        aligned(np.empty((_LAST + 1) // 2 * PARTS + SPARE, np.float32)),
+        aligned(np.empty(_LAST // 2 * PARTS + SPARE, np.float32)),
+    )
     step = _ROWS // 8 * 2 * PARTS
     for block in range(32):
         start = block * _ROWS * 2 * PARTS

@@ -264,13 +264,13 @@ def fill(given: Array, slots: Array, out: Array) -> None:
     given : ndarray
         (SIZE, SLOTS) float32.
     slots : ndarray
-        (n,) int64.
+        (SLOTS,) bool: which.
     out : ndarray
         (SIZE, SLOTS) float32; overwritten at these.
     """
     for y in range(given.shape[0]):
-        for t in slots:
-            out[y, t] = given[y, t]
+        for t in range(slots.size):
+            out[y, t] = given[y, t] if slots[t] else out[y, t]
 
 
 @compiled

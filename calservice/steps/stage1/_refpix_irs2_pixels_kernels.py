@@ -18,7 +18,17 @@ from calservice.steps.compiled import compiled, inlined
 from calservice.steps.stage1._refpix_irs2_layout import LENGTH, LINE, LINES, SIZE, SLOTS, Layout
 from calservice.steps.stage1._refpix_irs2_passes_kernels import PARTS, product
 from calservice.steps.stage1._refpix_irs2_rows_kernels import OCTETS, SERIES, RowWork, roots, row_spectra
-from calservice.steps.stage1._refpix_irs2_vectors import LANES, backwards, fused, load, put, rounded, spread
+from calservice.steps.stage1._refpix_irs2_vectors import (
+    LANES,
+    SPARE,
+    aligned,
+    backwards,
+    fused,
+    load,
+    put,
+    rounded,
+    spread,
+)
 
 __all__ = ["pixel_spectrum"]
 
@@ -119,8 +129,7 @@ def _combine(spectra: Array, tables: _Tables, scale: np.float32, real: Array, im
     real, imaginary : ndarray
         (LINES * LINE,) float32; filled.
     """
-    values = np.empty(SERIES * PARTS)
-    made = np.empty(2 * SERIES // _TERMS * PARTS)
+    values, made = aligned(np.empty(SERIES * PARTS + SPARE)), aligned(np.empty(2 * SERIES // _TERMS * PARTS + SPARE))
     for octet in range(OCTETS):
         _turn_pixels(spectra, octet, tables.visits, tables.pixels, values)
         c, s = load(tables.twice, octet * PARTS), load(tables.twice, octet * PARTS + LANES)

@@ -35,6 +35,11 @@ _WIDTH = STRIP + 8
 class RowWork:
     """Memory for spectra along rows.
 
+    Parameters
+    ----------
+    memory : ndarray
+        Float64, of which the arrays are parts.
+
     Attributes
     ----------
     lines : ndarray
@@ -43,9 +48,9 @@ class RowWork:
         (OCTETS, SERIES, part, eight) float64: twice the spectra, eight neighbouring frequencies side by side.
     """
 
-    def __init__(self) -> None:
-        self.lines = np.empty(SIZE * PARTS)
-        self.spectra = np.empty(OCTETS * SERIES * PARTS)
+    def __init__(self, memory: Array) -> None:
+        self.lines, rest = np.split(memory.reshape(-1), [SIZE * PARTS])
+        self.spectra = rest[: OCTETS * SERIES * PARTS]
 
 
 class _Tables(NamedTuple):

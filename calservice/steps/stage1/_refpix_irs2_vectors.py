@@ -15,8 +15,13 @@ from numba.core import cgutils, datamodel, imputils, types, typing
 from numba.core.typing import templates
 from numba.extending import intrinsic, register_model
 
+from calservice.model.block import Array
+from calservice.steps.compiled import compiled
+
 __all__ = [
     "LANES",
+    "SPARE",
+    "aligned",
     "alternate",
     "backwards",
     "fused",
@@ -33,6 +38,10 @@ __all__ = [
 
 LANES = 8
 """Numbers in a vector, unless it is said otherwise."""
+_LINE = 64
+"""Bytes of a line of the processor's cache, and of the largest vectors."""
+SPARE = 16
+"""Numbers more than are needed, in memory that is to be aligned."""
 # Numba has few annotations.
 _datamodel: Any = datamodel
 _imputils: Any = imputils
@@ -41,6 +50,13 @@ _types: Any = types
 _typing: Any = typing
 _register: Any = register_model
 _NUMBERS = {32: ir.FloatType(), 64: ir.DoubleType()}
+
+
+@compiled
+def aligned(memory: Array) -> Array:
+    """Return all but `SPARE` numbers of an array, from the first line of the cache on: no vector lies in two lines."""
+    first = -memory.ctypes.data % _LINE // memory.itemsize
+    return memory[first : first + memory.size - SPARE]
 
 
 def _instruction(function: Callable[..., Any]) -> Any:
