@@ -44,14 +44,14 @@ _PAD = 8
 
 
 @compiled
-def read(frame: Array, first: int, second: int, start: int, stop: int, made: Array) -> None:
-    """Read columns of a row, or of what replaces it."""
-    if first < 0:
-        made[:] = np.float32(0)
-    elif first == second:
-        made[:] = frame[first, start:stop]
-    else:
-        made[:] = (frame[first, start:stop] + frame[second, start:stop]) / np.float32(2)
+def read(frame: Array, first: int, second: int, start: int, stop: int, memory: Array) -> Array:
+    """Return columns of a row, or in some memory those of what replaces it."""
+    if 0 <= first == second:
+        return frame[first, start:stop]
+    memory[:] = np.float32(0)
+    if first >= 0:
+        memory[:] = (frame[first, start:stop] + frame[second, start:stop]) / np.float32(2)
+    return memory
 
 
 @compiled
@@ -72,9 +72,9 @@ def ramp_means(data: Array, first: Array, second: Array, out: Array) -> None:
     for y in range(nrows):
         out[y] = 0.0
         for g in range(ngroups):
-            read(data[g], first[y], second[y], 0, ncols, row)
+            values = read(data[g], first[y], second[y], 0, ncols, row)
             for x in range(ncols):
-                out[y, x] += np.float64(row[x])
+                out[y, x] += np.float64(values[x])
         for x in range(ncols):
             out[y, x] /= np.float64(ngroups)
 
@@ -102,14 +102,14 @@ def row_edges(
     out : ndarray
         (output, group, line, slot) float32, zero; filled where there are samples.
     """
-    value = np.empty(1, np.float32)
+    memory = np.empty(1, np.float32)
     for output in range(rows.shape[0]):
         for g in range(data.shape[0]):
             for s in range(slots.size):
                 row = rows[output, s]
                 for n in range(columns.size):
                     x = columns[n]
-                    read(data[g], first[row], second[row], x, x + 1, value)
+                    value = read(data[g], first[row], second[row], x, x + 1, memory)
                     out[output, g, n, slots[s]] = np.float32(np.float64(value[0]) - mean[row, x])
 
 
@@ -201,13 +201,13 @@ def sampled(
         (SIZE, SLOTS) float32; filled at the given slots, zero elsewhere.
     """
     size, nslots = out.shape
-    values, times = np.empty(STRIP, np.float32), np.empty(STRIP, np.float32)
+    memory, times = np.empty(STRIP, np.float32), np.empty(STRIP, np.float32)
     turned = np.zeros((nslots, STRIP + _PAD), np.float32)
     for start in range(0, size, STRIP):
         line_times(size, nslots, start, backwards, times)
         for n in range(rows.size):
             row = rows[n]
-            read(frame, first[row], second[row], start, start + STRIP, values)
+            values = read(frame, first[row], second[row], start, start + STRIP, memory)
             made, base = turned[placed[n], :STRIP], mean[row, start : start + STRIP]
             centred(values, base, times, np.float32(taken[n]), line[0], line[1], made)
         _turn_to_series(turned, start, backwards, out)
@@ -274,6 +274,28 @@ def fill(given: Array, slots: Array, out: Array) -> None:
 
 
 @compiled
+def _corrected(
+    values: Array,
+    mean: Array,
+    times: Array,
+    slot: np.float32,
+    start: np.float32,
+    slope: np.float32,
+    drift: Array,
+    scale: np.float32,
+    plain: bool,
+    out: Array,
+) -> None:
+    """Do what `centred` does, subtract a drift, and perhaps add the mean of the ramp again."""
+    for x in range(STRIP):
+        base = mean[x]
+        made = np.float32(np.float64(values[x]) - base)
+        less = np.float32(made - np.float32(start + np.float32(np.float32(times[x] + slot) * slope)))
+        value = np.float32((made if made == 0 else less) - np.float32(drift[x] * scale))
+        out[x] = np.float32(np.float64(value) + base) if plain else value
+
+
+@compiled
 def corrected_rows(
     frame: Array,
     mean: Array,
@@ -313,21 +335,14 @@ def corrected_rows(
         (row, column) float32; filled at the given rows.
     """
     size, nslots = drift.shape
-    values, times = np.empty(STRIP, np.float32), np.empty(STRIP, np.float32)
+    memory, times = np.empty(STRIP, np.float32), np.empty(STRIP, np.float32)
     turned = np.empty((nslots, STRIP + _PAD), np.float32)
     for start in range(0, size, STRIP):
         line_times(size, nslots, start, backwards, times)
         _turn_to_columns(drift, start, backwards, turned)
         for n in range(rows.size):
             row = rows[n]
+            values = read(frame, first[row], second[row], start, start + STRIP, memory)
             base, less = mean[row, start : start + STRIP], turned[slots[n], :STRIP]
-            read(frame, first[row], second[row], start, start + STRIP, values)
-            centred(values, base, times, np.float32(slots[n]), line[0], line[1], values)
             made = out[targets[n], start : start + STRIP]
-            if plain[n]:
-                for x in range(STRIP):
-                    value = np.float32(values[x] - np.float32(less[x] * scale))
-                    made[x] = np.float32(np.float64(value) + base[x])
-            else:
-                for x in range(STRIP):
-                    made[x] = np.float32(values[x] - np.float32(less[x] * scale))
+            _corrected(values, base, times, np.float32(slots[n]), line[0], line[1], less, scale, plain[n], made)

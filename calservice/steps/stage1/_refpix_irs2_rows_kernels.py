@@ -133,8 +133,8 @@ def _take(
         line_times(SIZE, SLOTS, start, against, times)
         for n in range(LANES):
             row, made = rows[n], values[n * _WIDTH : n * _WIDTH + STRIP]
-            read(frame, first[row], second[row], start, start + STRIP, made)
-            centred(made, mean[row, start : start + STRIP], times, np.float32(slots[n]), line[0], line[1], made)
+            given = read(frame, first[row], second[row], start, start + STRIP, made)
+            centred(given, mean[row, start : start + STRIP], times, np.float32(slots[n]), line[0], line[1], made)
         for x in range(0, STRIP, LANES):
             turned = transposed(load_rows(values, x, _WIDTH))
             for n in range(LANES):
