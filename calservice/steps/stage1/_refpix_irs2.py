@@ -260,11 +260,10 @@ def _correct_frames(
     from calservice.steps.stage1._refpix_irs2_pixels_kernels import pixel_spectrum
 
     lines = frame_lines(frames, mean, source, where)
-    targets = np.cumsum(keep) - 1
     chosen = np.ones(SAMPLES, np.bool_) if keep.all() else ~where.reference
-    plain = ~where.reference[chosen]
+    slots, plain, targets = where.slots[chosen], ~where.reference[chosen], np.cumsum(keep) - 1
     buffers = Buffers()
-    drift = buffers.inverse
+    work, drift = buffers.work, buffers.inverse
     for g, (frame, made) in enumerate(zip(frames, out, strict=True)):
         common = (frame, mean, *source)
         kernels.sampled(*common, where.rows[0], where.slots, where.slots, where.backwards, lines[0, g], buffers.series)
@@ -272,21 +271,10 @@ def _correct_frames(
         if keep.all():
             turn = slice(None, None, -1 if where.backwards else 1)
             made[where.rows[0]] = buffers.filled[turn, where.slots].T + mean[where.rows[0]]
-        fft.spectrum(buffers.filled.reshape(-1), buffers.work, buffers.common)
-        for n in range(_AMPLIFIERS):
+        fft.spectrum(buffers.filled.reshape(-1), work, buffers.common)
+        for n, (alpha, beta) in enumerate(zip(factors["alpha"], factors["beta"], strict=True)):
             places, line = where.rows[n + 1], lines[n + 1, g]
             pixel_spectrum(frame, mean, source, places, line, where, buffers.rows, buffers.own)
-            alpha, beta = factors["alpha"][n], factors["beta"][n]
-            weighted_inverse(buffers.own, beta, buffers.common, alpha, buffers.work.values, drift.reshape(-1))
-            kernels.corrected_rows(
-                *common,
-                places[chosen],
-                where.slots[chosen],
-                plain,
-                targets[places[chosen]],
-                where.backwards,
-                line,
-                drift,
-                np.float32(LENGTH),
-                made,
-            )
+            weighted_inverse(buffers.own, beta, buffers.common, alpha, work.values, drift.reshape(-1))
+            samples = (places[chosen], slots, plain, targets[places[chosen]])
+            kernels.corrected_rows(*common, *samples, where.backwards, line, drift, np.float32(LENGTH), made)

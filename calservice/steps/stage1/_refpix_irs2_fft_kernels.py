@@ -1,7 +1,7 @@
 """The forward Fourier transform of IRS2 time series, whose length is 89 times a power of two.
 
 NumPy computes it in double precision and rounds the result: any algorithm of that precision gives the same, but for one
-value in some 10^8. Here neighbouring values are taken for one complex value, whose transform has half the length.
+value in some 10^7. Here neighbouring values are taken for one complex value, whose transform has half the length.
 That transform is done as the inverse one, with real and imaginary parts swapped.
 """
 

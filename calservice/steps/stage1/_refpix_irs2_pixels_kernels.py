@@ -3,7 +3,8 @@
 Each of the 32 visits to them in a row fills eight of its 712 slots with four pixels: 7 + 22 v + (0, 1, 4, 5) in visit
 v, and the same two slots later. So each pixel is transformed along the 2048 rows by itself, and for each of these
 frequencies, k1, the spectrum at k1 + 2048 k2 is a sum over the pixels. The sum over visits has a period of 356 in
-11 k2, and consists of four sums over each fourth visit, whose period is 89.
+11 k2, and consists of four sums over each fourth visit, whose period is 89. Rounded results are those of any transform
+in double precision, but where they vanish.
 """
 
 from __future__ import annotations
