@@ -227,14 +227,14 @@ class DiskArray:
 
 
 class DiskTable:
-    """A table in a file, of which one column at a time is read.
+    """A table in a file, of which one column, or some rows, are read at a time.
 
     Parameters
     ----------
     file : str or Path
         Where it is.
     dtype : dtype
-        Of a row as it is stored.
+        Of a row as it is stored: columns of 32 bits each, with the most significant byte first.
     length : int
         Rows.
     offset : int
@@ -252,14 +252,21 @@ class DiskTable:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, name: str) -> Array:
-        made = np.empty(len(self), self._stored[name].newbyteorder("="))
-        rows = np.empty(max(1, _PIECE // self._stored.itemsize), self._stored)
-        for start in range(0, len(self), rows.size):
-            part = rows[: len(self) - start]
-            _read(self._file.fileno(), part, self._offset + start * self._stored.itemsize)
-            made[start : start + part.size] = part[name]
+    def __getitem__(self, which: str | slice) -> Array:
+        if isinstance(which, slice):
+            return self._rows(*which.indices(len(self)))
+        made = np.empty(len(self), self._stored[which].newbyteorder("="))
+        count = max(1, _PIECE // self._stored.itemsize)
+        for start in range(0, len(self), count):
+            made[start : start + count] = self[start : start + count][which]
         return made
+
+    def _rows(self, start: int, stop: int, step: int) -> Array:
+        if step != 1:
+            raise IndexError("a table on disk is read in rows without gaps")
+        rows = np.empty(max(0, stop - start), self._stored)
+        _read(self._file.fileno(), rows, self._offset + start * self._stored.itemsize)
+        return rows.view(">u4").astype(np.uint32).view(self._stored.newbyteorder("="))
 
 
 def _read(file: int, part: Array, offset: int) -> None:

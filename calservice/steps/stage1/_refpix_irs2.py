@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.lib.recfunctions import structured_to_unstructured
 
 from calservice.model.block import Array, Block
 from calservice.model.dqflags import DO_NOT_USE
@@ -18,11 +19,10 @@ from calservice.steps.stage1._refpix_irs2_layout import (
     REFERENCE,
     SAMPLES,
     SIZE,
-    SLOTS,
     Layout,
     layout,
 )
-from calservice.steps.stage1._refpix_irs2_signals import Buffers, drift, filled, frame_lines
+from calservice.steps.stage1._refpix_irs2_signals import Buffers, fill_gaps, frame_lines
 from calservice.steps.stage1._refpix_irs2_tally import bad_rows, look_at_pairs
 
 __all__ = [
@@ -37,7 +37,8 @@ __all__ = [
 ]
 
 _AMPLIFIERS = OUTPUTS - 1
-
+_TILES = 1024
+"""Groups of factors that are read at a time."""
 
 _AXES = {"NRS1": (2, 1), "NRS2": (-2, -1)}
 """How the detectors lie in the file."""
@@ -82,14 +83,17 @@ def prepare_irs2(reference: Reference) -> Reference:
     Reference
         ``alpha`` and ``beta``, (4, 2 LENGTH) float32, and ``dq_table`` if it is there.
     """
-    from calservice.steps.stage1._refpix_irs2_inverse_kernels import arrange
+    from calservice.steps.stage1._refpix_irs2_inverse_kernels import TILE, arrange
+    from calservice.steps.stage1._refpix_irs2_vectors import SPARE, aligned
 
-    table = reference["irs2_table"]
-    factors: dict[str, Array] = {}
-    for kind in ("alpha", "beta"):
-        factors[kind] = np.empty((_AMPLIFIERS, 2 * LENGTH), np.float32)
-        for n, made in enumerate(factors[kind]):
-            arrange(np.ascontiguousarray(table[f"{kind}_{n}"], np.float32), made)
+    table, count = reference["irs2_table"], _TILES * TILE
+    names = [f"{kind}_{n}" for kind in ("alpha", "beta") for n in range(_AMPLIFIERS)]
+    made = aligned(np.empty(4 * _AMPLIFIERS * LENGTH + SPARE, np.float32))
+    for first in range(0, LENGTH, count):
+        rows = structured_to_unstructured(table[2 * first : 2 * (first + count)][names], np.float32)
+        arrange(np.ascontiguousarray(rows).reshape(-1), first, made)
+    alpha, beta = made.reshape(2, _AMPLIFIERS, -1)
+    factors: dict[str, Array] = {"alpha": alpha, "beta": beta}
     if "dq_table" in reference:
         factors["dq_table"] = reference["dq_table"]
     return Reference(factors, reference.meta)
@@ -252,35 +256,25 @@ def _correct_frames(
     """
     from calservice.steps.stage1 import _refpix_irs2_fft_kernels as fft
     from calservice.steps.stage1 import _refpix_irs2_kernels as kernels
+    from calservice.steps.stage1._refpix_irs2_inverse_kernels import weighted_inverse
+    from calservice.steps.stage1._refpix_irs2_pixels_kernels import pixel_spectrum
 
     lines = frame_lines(frames, mean, source, where)
-    targets = np.cumsum(keep) - 1
     chosen = np.ones(SAMPLES, np.bool_) if keep.all() else ~where.reference
-    plain = ~where.reference[chosen]
+    slots, plain, targets = where.slots[chosen], ~where.reference[chosen], np.cumsum(keep) - 1
     buffers = Buffers()
-    series, found = np.empty((2, SIZE, SLOTS), np.float32)
+    work, drift = buffers.work, buffers.inverse
     for g, (frame, made) in enumerate(zip(frames, out, strict=True)):
         common = (frame, mean, *source)
-        kernels.sampled(*common, where.rows[0], where.slots, where.slots, where.backwards, lines[0, g], series)
-        output = filled(series, where, buffers)
+        kernels.sampled(*common, where.rows[0], where.slots, where.slots, where.backwards, lines[0, g], buffers.series)
+        fill_gaps(where, buffers)
         if keep.all():
             turn = slice(None, None, -1 if where.backwards else 1)
-            made[where.rows[0]] = output[turn, where.slots].T + mean[where.rows[0]]
-        fft.spectrum(output.reshape(-1), buffers.work, buffers.common)
-        for n in range(_AMPLIFIERS):
+            made[where.rows[0]] = buffers.filled[turn, where.slots].T + mean[where.rows[0]]
+        fft.spectrum(buffers.filled.reshape(-1), work, buffers.common)
+        for n, (alpha, beta) in enumerate(zip(factors["alpha"], factors["beta"], strict=True)):
             places, line = where.rows[n + 1], lines[n + 1, g]
-            taken = where.slots[where.spread_from]
-            kernels.sampled(*common, places[where.spread_from], taken, where.spread_to, where.backwards, line, series)
-            drift(series, factors["alpha"][n], factors["beta"][n], buffers, found)
-            kernels.corrected_rows(
-                *common,
-                places[chosen],
-                where.slots[chosen],
-                plain,
-                targets[places[chosen]],
-                where.backwards,
-                line,
-                found,
-                np.float32(LENGTH),
-                made,
-            )
+            pixel_spectrum(frame, mean, source, places, line, where, buffers.rows, buffers.own)
+            weighted_inverse(buffers.own, beta, buffers.common, alpha, work.values, drift.reshape(-1))
+            samples = (places[chosen], slots, plain, targets[places[chosen]])
+            kernels.corrected_rows(*common, *samples, where.backwards, line, drift, np.float32(LENGTH), made)

@@ -1,7 +1,7 @@
 """The forward Fourier transform of IRS2 time series, whose length is 89 times a power of two.
 
 NumPy computes it in double precision and rounds the result: any algorithm of that precision gives the same, but for one
-value in some 10^8. Here neighbouring values are taken for one complex value, whose transform has half the length.
+value in some 10^7. Here neighbouring values are taken for one complex value, whose transform has half the length.
 That transform is done as the inverse one, with real and imaginary parts swapped.
 """
 
@@ -14,12 +14,23 @@ import numpy as np
 
 from calservice.model.block import Array
 from calservice.steps.compiled import compiled, inlined
-from calservice.steps.stage1._refpix_irs2_layout import LENGTH
-from calservice.steps.stage1._refpix_irs2_passes_kernels import pass_of_eight, pass_of_four, times
+from calservice.steps.stage1._refpix_irs2_layout import LENGTH, LINE, LINES, SIZE
+from calservice.steps.stage1._refpix_irs2_passes_kernels import (
+    PARTS,
+    double_pass_of_eight,
+    double_pass_of_four,
+    eight,
+    product,
+)
 from calservice.steps.stage1._refpix_irs2_vectors import (
+    LANES,
+    SPARE,
+    aligned,
     alternate,
     backwards,
+    fused,
     load,
+    load_wide,
     put,
     rounded,
     spread,
@@ -31,15 +42,12 @@ __all__ = ["Work", "band_spectrum", "spectrum"]
 
 _LAST = 89
 _HALF = LENGTH // 2
-_LANES = 4
-_QUARTER = _HALF // 4
-_ROWS = _QUARTER // 64
+_EIGHTH = _HALF // 8
+_ROWS = _EIGHTH // 64
 """Values of each series after three passes."""
 _TILE = 8
 """Neighbouring frequencies that go through the first three passes together."""
-_PARTS = 2 * _LANES
-"""Numbers in a place: real and imaginary parts of four series."""
-_STEP = (_TILE + 1) * _PARTS
+_STEP = (_TILE + 1) * PARTS
 """From one row of a tile to the next, padded such that rows do not displace each other from the cache."""
 _FACTORS = 14
 _FINE = 256
@@ -47,7 +55,6 @@ _FINE = 256
 _SHORT = _HALF // _LAST
 _STRIDE = _SHORT + 8
 """From one of 89 parts of a spectrum to the next, padded such that parts do not displace each other from the cache."""
-_HALF_ROOT = 0.70710678118654752440
 
 
 class Work:
@@ -62,15 +69,15 @@ class Work:
     """
 
     def __init__(self) -> None:
-        self.values = np.empty(LENGTH)
-        self.parts = np.empty((2, _LAST, _STRIDE))
+        self.values = aligned(np.empty(LENGTH + SPARE))
+        self.parts = aligned(np.empty(2 * _LAST * _STRIDE + SPARE)).reshape(2, _LAST, _STRIDE)
 
 
 @cache
 def _tables() -> tuple[Array, ...]:
     """Return factors of the second to the last pass, then coarse and fine ones of the first and of the very last."""
     made = []
-    for before, radix in ((4, 8), (32, 8), (256, 8), (2048, 4)):
+    for before, radix in ((8, 8), (64, 8), (512, 4), (2048, 4)):
         steps = np.arange(_HALF // (before * radix))[:, None] * np.arange(1, radix)[None, :] * before
         made.append(_roots(steps / _HALF))
     half = np.arange(1, _LAST // 2 + 1)
@@ -97,7 +104,7 @@ def spectrum(series: Array, work: Work, out: Array) -> None:
     work : Work
         Overwritten.
     out : ndarray
-        (2, LENGTH // 2 + 1) float32: real and imaginary parts, rounded before they are divided; filled.
+        (2, LINES * LINE) float32: real and imaginary parts, rounded before they are divided; filled.
     """
     _transform(series, work, _LAST // 4)
     _separate(
@@ -110,6 +117,7 @@ def spectrum(series: Array, work: Work, out: Array) -> None:
         out[0],
         out[1],
     )
+    _close(out)
 
 
 def band_spectrum(series: Array, band: Array, edge: int, work: Work, out: Array) -> None:
@@ -126,11 +134,19 @@ def band_spectrum(series: Array, band: Array, edge: int, work: Work, out: Array)
     work : Work
         Overwritten.
     out : ndarray
-        (2, LENGTH // 2 + 1) float32: real and imaginary parts, rounded before and after; filled where factors
+        (2, LINES * LINE) float32: real and imaginary parts, rounded before and after; filled where factors
         are not 0.
     """
     _transform(series, work, -(-(edge * _LAST // _HALF + 1) // 2))
     _separate(work.parts, _tables()[-2], _tables()[-1], edge, band, np.float32(1), out[0], out[1])
+    _close(out)
+
+
+def _close(out: Array) -> None:
+    """Copy frequencies that are in two lines of a spectrum from where they were written."""
+    lines = out.reshape(2, LINES, LINE)
+    lines[:, : LINES // 2, SIZE] = lines[:, 1 : LINES // 2 + 1, 0]
+    lines[:, LINES // 2 :, 0] = lines[:, LINES // 2 - 1 : -1, SIZE]
 
 
 def _transform(series: Array, work: Work, wanted: int) -> None:
@@ -143,45 +159,55 @@ def _transform(series: Array, work: Work, wanted: int) -> None:
 
 @inlined
 def _factor(coarse: Any, fine: Any, at: Any) -> Any:
-    """Return the factors of neighbouring frequencies, of which the first is a multiple of four."""
+    """Return the factors of neighbouring frequencies, of which the first is a multiple of eight."""
     n, m = at // _FINE * 2, at % _FINE
-    return times(load(fine, m), load(fine, _FINE + m), spread(coarse[n]), spread(coarse[n + 1]))
+    return product(load(fine, m), load(fine, _FINE + m), spread(coarse[n]), spread(coarse[n + 1]))
 
 
 @inlined
 def _parts(series: Any, at: Any) -> Any:
     """Return imaginary and real parts of neighbouring values."""
-    even, odd = alternate(load(series, 2 * at))
+    even, odd = alternate(load_wide(series, 2 * at))
     return widened(odd), widened(even)
 
 
 @inlined
 def _first_pass(series: Any, at: Any, coarse: Any, fine: Any, out: Any, to: Any) -> Any:
-    """Do the first pass, of radix 4, on four neighbouring values."""
+    """Do the first pass, of radix 8, on eight neighbouring values."""
     r0, i0 = _parts(series, at)
-    r1, i1 = _parts(series, at + _QUARTER)
-    r2, i2 = _parts(series, at + 2 * _QUARTER)
-    r3, i3 = _parts(series, at + 3 * _QUARTER)
-    r0, i0, r2, i2 = r0 + r2, i0 + i2, r0 - r2, i0 - i2
-    r1, i1, r3, i3 = r1 + r3, i1 + i3, r1 - r3, i1 - i3
-    r3, i3 = -i3, r3
+    r1, i1 = _parts(series, at + _EIGHTH)
+    r2, i2 = _parts(series, at + 2 * _EIGHTH)
+    r3, i3 = _parts(series, at + 3 * _EIGHTH)
+    r4, i4 = _parts(series, at + 4 * _EIGHTH)
+    r5, i5 = _parts(series, at + 5 * _EIGHTH)
+    r6, i6 = _parts(series, at + 6 * _EIGHTH)
+    r7, i7 = _parts(series, at + 7 * _EIGHTH)
+    r, i = eight((r0, r1, r2, r3, r4, r5, r6, r7), (i0, i1, i2, i3, i4, i5, i6, i7), spread(0.70710678118654752440))
     c, s = _factor(coarse, fine, at)
-    c2, s2 = times(c, s, c, s)
-    c3, s3 = times(c2, s2, c, s)
-    x1, y1 = times(r2 + r3, i2 + i3, c, s)
-    x2, y2 = times(r0 - r1, i0 - i1, c2, s2)
-    x3, y3 = times(r2 - r3, i2 - i3, c3, s3)
-    rows = transposed((r0 + r1, x1, x2, x3))
-    for m in range(4):
-        put(out, to + m * _PARTS, rows[m])
-    rows = transposed((i0 + i1, y1, y2, y3))
-    for m in range(4):
-        put(out, to + m * _PARTS + _LANES, rows[m])
+    c2, s2 = product(c, s, c, s)
+    c3, s3 = product(c2, s2, c, s)
+    c4, s4 = product(c2, s2, c2, s2)
+    r1, i1 = product(r[1], i[1], c, s)
+    r2, i2 = product(r[2], i[2], c2, s2)
+    r3, i3 = product(r[3], i[3], c3, s3)
+    r4, i4 = product(r[4], i[4], c4, s4)
+    c, s = product(c4, s4, c, s)
+    r5, i5 = product(r[5], i[5], c, s)
+    c, s = product(c4, s4, c2, s2)
+    r6, i6 = product(r[6], i[6], c, s)
+    c, s = product(c4, s4, c3, s3)
+    r7, i7 = product(r[7], i[7], c, s)
+    rows = transposed((r[0], r1, r2, r3, r4, r5, r6, r7))
+    for m in range(LANES):
+        put(out, to + m * PARTS, rows[m])
+    rows = transposed((i[0], i1, i2, i3, i4, i5, i6, i7))
+    for m in range(LANES):
+        put(out, to + m * PARTS + LANES, rows[m])
 
 
 @compiled
 def _first_passes(series: Array, coarse: Array, fine: Array, second: Array, third: Array, out: Array) -> None:
-    """Do a pass of radix 4 and two of radix 8.
+    """Do three passes of radix 8.
 
     Parameters
     ----------
@@ -190,27 +216,26 @@ def _first_passes(series: Array, coarse: Array, fine: Array, second: Array, thir
     coarse, fine, second, third : ndarray
         Factors of the passes.
     out : ndarray
-        (LENGTH,) float64: (eight, eight, _ROWS, part, four) results, of which the second, third, and first pass made
+        (LENGTH,) float64: (eight, eight, _ROWS, part, eight) results, of which the second, third, and first pass made
         the series; filled.
     """
-    tile = np.empty(64 * _STEP)
-    jump = _ROWS * _PARTS
+    tile = aligned(np.empty(64 * _STEP + SPARE))
+    jump = _ROWS * PARTS
     for start in range(0, _ROWS, _TILE):
         for p in range(64):
-            for h in range(0, _TILE, _LANES):
-                _first_pass(series, start + h + _ROWS * p, coarse, fine, tile, p * _STEP + h * _PARTS)
+            _first_pass(series, start + _ROWS * p, coarse, fine, tile, p * _STEP)
         for p in range(8):
             use = (start + _ROWS * p) * _FACTORS
             at = p * _STEP
-            pass_of_eight(tile, at, 8 * _STEP, _TILE, _PARTS, second, use, tile, at, 8 * _STEP, _PARTS, _HALF_ROOT)
+            double_pass_of_eight(tile, at, 8 * _STEP, _TILE, second, use, tile, at, 8 * _STEP)
         for p in range(8):
-            at, to, use = p * 8 * _STEP, p * 8 * jump + start * _PARTS, start * _FACTORS
-            pass_of_eight(tile, at, _STEP, _TILE, _PARTS, third, use, out, to, jump, _PARTS, _HALF_ROOT)
+            at, to = p * 8 * _STEP, p * 8 * jump + start * PARTS
+            double_pass_of_eight(tile, at, _STEP, _TILE, third, start * _FACTORS, out, to, jump)
 
 
 @compiled
 def _last_passes(values: Array, fourth: Array, fifth: Array, last: Array, wanted: int, out: Array) -> None:
-    """Do the other passes.
+    """Do two passes of radix 4, and one of radix 89.
 
     Parameters
     ----------
@@ -223,68 +248,64 @@ def _last_passes(values: Array, fourth: Array, fifth: Array, last: Array, wanted
     out : ndarray
         (2 * 89 * _STRIDE,) float64: all imaginary, then all real parts; filled where wanted.
     """
-    sums, differences = np.empty((2, (_LAST + 1) // 2 * _PARTS)), np.empty((2, _LAST // 2 * _PARTS))
-    step = _ROWS // 8 * _PARTS
-    size = _ROWS * _PARTS
-    for block in range(32):
-        # two blocks whose results lie side by side
-        first = (block // 8 * 16 + block % 8) * size
-        for start in (first, first + 8 * size):
-            pass_of_eight(values, start, step, _ROWS // 8, _PARTS, fourth, 0, values, start, step, _PARTS, _HALF_ROOT)
-            for n in range(8):
-                pass_of_four(values, start + n * step, _PARTS, fifth)
-        for n in range(8):
+    sums, differences = (
+        aligned(np.empty((_LAST + 1) // 2 * PARTS + SPARE)),
+        aligned(np.empty(_LAST // 2 * PARTS + SPARE)),
+    )
+    for block in range(64):
+        first = block * _ROWS * PARTS
+        double_pass_of_four(values, first, _ROWS // 4, fourth)
+        for n in range(4):
+            start = first + n * _ROWS // 4 * PARTS
+            double_pass_of_four(values, start, _LAST, fifth)
             for m in range(4):
-                at = first + n * step + m * _LAST * _PARTS
-                to = 4 * (block // 8 * 2 + block % 8 * 8 + n * 64 + m * 512)
-                for h in range(2):
-                    _fold(values, at + h * 8 * size, sums[h], differences[h])
-                    _first_of_89(sums[h], out, to + 4 * h)
+                to = LANES * (block // 8 + block % 8 * 8 + n * 64 + m * 256)
+                _fold(values, start + m * _LAST * PARTS, sums, differences)
+                _first_of_89(sums, out, to)
                 for pair in range(wanted):
-                    for h in range(2):
-                        _pass_of_89(sums[h], differences[h], last, pair, out, to + 4 * h)
+                    _pass_of_89(sums, differences, last, pair, out, to)
 
 
 @inlined
 def _fold(values: Any, at: Any, sums: Any, differences: Any) -> Any:
     """Add values to their mirror images, and subtract these."""
     put(sums, 0, load(values, at))
-    put(sums, _LANES, load(values, at + _LANES))
+    put(sums, LANES, load(values, at + LANES))
     for j in range(1, (_LAST + 1) // 2):
-        near, far, to = at + j * _PARTS, at + (_LAST - j) * _PARTS, j * _PARTS
-        for part in range(0, _PARTS, _LANES):
+        near, far, to = at + j * PARTS, at + (_LAST - j) * PARTS, j * PARTS
+        for part in range(0, PARTS, LANES):
             a, b = load(values, near + part), load(values, far + part)
             put(sums, to + part, a + b)
-            put(differences, to + part - _PARTS, a - b)
+            put(differences, to + part - PARTS, a - b)
 
 
 @inlined
 def _first_of_89(sums: Any, out: Any, to: Any) -> Any:
     """Write the first of the results of the last pass."""
-    a, b = load(sums, 0), load(sums, _LANES)
+    a, b = load(sums, 0), load(sums, LANES)
     for j in range(1, (_LAST + 1) // 2):
-        a, b = a + load(sums, j * _PARTS), b + load(sums, j * _PARTS + _LANES)
+        a, b = a + load(sums, j * PARTS), b + load(sums, j * PARTS + LANES)
     put(out, to, a)
     put(out, to + _LAST * _STRIDE, b)
 
 
-@inlined
-def _pass_of_89(sums: Any, differences: Any, factors: Any, n: Any, out: Any, to: Any) -> Any:
+@compiled
+def _pass_of_89(sums: Array, differences: Array, factors: Array, n: int, out: Array, to: int) -> None:
     """Do the last pass for two pairs of results."""
     short = _STRIDE
     half = _LAST * _STRIDE
     use = n * (_LAST // 2) * 4
-    a0, b0 = load(sums, 0), load(sums, _LANES)
+    a0, b0 = load(sums, 0), load(sums, LANES)
     a1, b1 = a0, b0
     x0, y0 = a0 - a0, a0 - a0
     x1, y1 = x0, y0
     for j in range(_LAST // 2):
-        at, w = j * _PARTS, use + 4 * j
+        at, w = j * PARTS, use + 4 * j
         c0, c1, s0, s1 = spread(factors[w]), spread(factors[w + 1]), spread(factors[w + 2]), spread(factors[w + 3])
-        p, q = load(sums, at + _PARTS), load(sums, at + _PARTS + _LANES)
-        a0, b0, a1, b1 = a0 + c0 * p, b0 + c0 * q, a1 + c1 * p, b1 + c1 * q
-        p, q = load(differences, at), load(differences, at + _LANES)
-        x0, y0, x1, y1 = x0 + s0 * p, y0 + s0 * q, x1 + s1 * p, y1 + s1 * q
+        p, q = load(sums, at + PARTS), load(sums, at + PARTS + LANES)
+        a0, b0, a1, b1 = fused(c0, p, a0), fused(c0, q, b0), fused(c1, p, a1), fused(c1, q, b1)
+        p, q = load(differences, at), load(differences, at + LANES)
+        x0, y0, x1, y1 = fused(s0, p, x0), fused(s0, q, y0), fused(s1, p, x1), fused(s1, q, y1)
     low, high = to + short * (2 * n + 1), to + short * (_LAST - 2 * n - 1)
     put(out, low, a0 - y0)
     put(out, low + half, b0 + x0)
@@ -316,15 +337,15 @@ def _separate(
     scale : float32
         Factor of the result.
     real, imaginary : ndarray
-        (LENGTH // 2 + 1,) float32; filled where wanted.
+        (LINES * LINE,) float32; filled where wanted.
     """
     half = spread(0.5)
     scales = spread(np.float64(scale))
     for n in range(-(-count // _SHORT)):
         low, high = n, _LAST - 1 - n
         imaginary1, real1, imaginary2, real2 = given[0, low], given[1, low], given[0, high], given[1, high]
-        for m in range(0, min(_SHORT, count - n * _SHORT), _LANES):
-            mirror = _SHORT - m - _LANES + 1
+        for m in range(0, min(_SHORT, count - n * _SHORT), LANES):
+            mirror = _SHORT - m - LANES + 1
             at = n * _SHORT + m
             i1, r1 = load(imaginary1, m), load(real1, m)
             i2, r2 = backwards(load(imaginary2, mirror)), backwards(load(real2, mirror))
@@ -334,7 +355,7 @@ def _separate(
             # minus i times the factor, whose angle is negative
             p, q = c * y - s * x, -(c * x + s * y)
             _finish(half * (even + p), half * (odd + q), at, band, False, scales, real, imaginary)
-            mirror = _HALF - at - _LANES + 1
+            mirror = _HALF - at - LANES + 1
             _finish(half * (even - p), half * (q - odd), mirror, band, True, scales, real, imaginary)
 
 
@@ -347,5 +368,6 @@ def _finish(
         real, imaginary = backwards(real), backwards(imaginary)
     x, y = rounded(real), rounded(imaginary)
     factor = load(band, at) if band.size else scale
-    put(out_real, at, rounded(widened(x) * factor))
-    put(out_imaginary, at, rounded(widened(y) * factor))
+    place = at + at // SIZE * (LINE - SIZE)
+    put(out_real, place, rounded(widened(x) * factor))
+    put(out_imaginary, place, rounded(widened(y) * factor))

@@ -13,9 +13,10 @@ import numpy as np
 
 from calservice.model.block import Array
 from calservice.steps.compiled import compiled, inlined
+from calservice.steps.stage1._refpix_irs2_passes_kernels import load_rows
 from calservice.steps.stage1._refpix_irs2_vectors import (
+    LANES,
     load,
-    load_four,
     put,
     spread,
     transposed,
@@ -23,23 +24,34 @@ from calservice.steps.stage1._refpix_irs2_vectors import (
     widened,
 )
 
-__all__ = ["bridge_gaps", "corrected_rows", "fill", "ramp_means", "row_edges", "sampled"]
+__all__ = [
+    "STRIP",
+    "bridge_gaps",
+    "centred",
+    "corrected_rows",
+    "fill",
+    "line_times",
+    "ramp_means",
+    "read",
+    "row_edges",
+    "sampled",
+]
 
-_STRIP = 128
+STRIP = 256
 """Columns of a file that are turned to time series at once, so that what is written stays in the cache."""
 _PAD = 8
 """So that their slots do not displace each other from the cache."""
 
 
 @compiled
-def _read(frame: Array, first: int, second: int, start: int, stop: int, made: Array) -> None:
-    """Read columns of a row, or of what replaces it."""
-    if first < 0:
-        made[:] = np.float32(0)
-    elif first == second:
-        made[:] = frame[first, start:stop]
-    else:
-        made[:] = (frame[first, start:stop] + frame[second, start:stop]) / np.float32(2)
+def read(frame: Array, first: int, second: int, start: int, stop: int, memory: Array) -> Array:
+    """Return columns of a row, or in some memory those of what replaces it."""
+    if 0 <= first == second:
+        return frame[first, start:stop]
+    memory[:] = np.float32(0)
+    if first >= 0:
+        memory[:] = (frame[first, start:stop] + frame[second, start:stop]) / np.float32(2)
+    return memory
 
 
 @compiled
@@ -60,9 +72,9 @@ def ramp_means(data: Array, first: Array, second: Array, out: Array) -> None:
     for y in range(nrows):
         out[y] = 0.0
         for g in range(ngroups):
-            _read(data[g], first[y], second[y], 0, ncols, row)
+            values = read(data[g], first[y], second[y], 0, ncols, row)
             for x in range(ncols):
-                out[y, x] += np.float64(row[x])
+                out[y, x] += np.float64(values[x])
         for x in range(ncols):
             out[y, x] /= np.float64(ngroups)
 
@@ -90,19 +102,21 @@ def row_edges(
     out : ndarray
         (output, group, line, slot) float32, zero; filled where there are samples.
     """
-    value = np.empty(1, np.float32)
     for output in range(rows.shape[0]):
         for g in range(data.shape[0]):
             for s in range(slots.size):
                 row = rows[output, s]
+                a, b = first[row], second[row]
                 for n in range(columns.size):
                     x = columns[n]
-                    _read(data[g], first[row], second[row], x, x + 1, value)
-                    out[output, g, n, slots[s]] = np.float32(np.float64(value[0]) - mean[row, x])
+                    value = np.float32(0)
+                    if a >= 0:
+                        value = data[g, a, x] if a == b else (data[g, a, x] + data[g, b, x]) / np.float32(2)
+                    out[output, g, n, slots[s]] = np.float32(np.float64(value) - mean[row, x])
 
 
 @compiled
-def _line_times(size: int, nslots: int, start: int, backwards: bool, out: Array) -> None:
+def line_times(size: int, nslots: int, start: int, backwards: bool, out: Array) -> None:
     """Tell when the lines of a strip begin, from the middle of the frame; all these numbers are exact."""
     middle = np.float32((size * nslots - 1) / 2)
     for x in range(out.size):
@@ -111,11 +125,11 @@ def _line_times(size: int, nslots: int, start: int, backwards: bool, out: Array)
 
 
 @compiled
-def _centred(
+def centred(
     values: Array, mean: Array, times: Array, slot: np.float32, start: np.float32, slope: np.float32, out: Array
 ) -> None:
     """Subtract the mean of the ramp, and the line of the frame from what is then not zero."""
-    for x in range(_STRIP):
+    for x in range(STRIP):
         made = np.float32(np.float64(values[x]) - mean[x])
         less = np.float32(made - np.float32(start + np.float32(np.float32(times[x] + slot) * slope)))
         out[x] = made if made == 0 else less
@@ -127,7 +141,7 @@ def _turn_to_series(turned: Array, start: int, backwards: bool, out: Array) -> N
     size, nslots = out.shape
     given, made = turned.reshape(-1), out.reshape(-1)
     width = turned.shape[1]
-    for x in range(0, _STRIP, 8):
+    for x in range(0, STRIP, 8):
         y = size - 1 - start - x if backwards else start + x
         forth = -nslots if backwards else nslots
         for slot in range(0, nslots, 8):
@@ -140,7 +154,7 @@ def _turn_to_columns(series: Array, start: int, backwards: bool, turned: Array) 
     size, nslots = series.shape
     given, made = series.reshape(-1), turned.reshape(-1)
     width = turned.shape[1]
-    for x in range(0, _STRIP, 8):
+    for x in range(0, STRIP, 8):
         y = size - 1 - start - x if backwards else start + x
         forth = -nslots if backwards else nslots
         for slot in range(0, nslots, 8):
@@ -149,18 +163,7 @@ def _turn_to_columns(series: Array, start: int, backwards: bool, turned: Array) 
 
 @inlined
 def _transpose_tile(given: Any, at: Any, step: Any, out: Any, to: Any, jump: Any) -> Any:
-    rows = transposed(
-        (
-            load(given, at),
-            load(given, at + step),
-            load(given, at + 2 * step),
-            load(given, at + 3 * step),
-            load(given, at + 4 * step),
-            load(given, at + 5 * step),
-            load(given, at + 6 * step),
-            load(given, at + 7 * step),
-        )
-    )
+    rows = transposed(load_rows(given, at, step))
     for n in range(8):
         put(out, to + n * jump, rows[n])
 
@@ -200,15 +203,15 @@ def sampled(
         (SIZE, SLOTS) float32; filled at the given slots, zero elsewhere.
     """
     size, nslots = out.shape
-    values, times = np.empty(_STRIP, np.float32), np.empty(_STRIP, np.float32)
-    turned = np.zeros((nslots, _STRIP + _PAD), np.float32)
-    for start in range(0, size, _STRIP):
-        _line_times(size, nslots, start, backwards, times)
+    memory, times = np.empty(STRIP, np.float32), np.empty(STRIP, np.float32)
+    turned = np.zeros((nslots, STRIP + _PAD), np.float32)
+    for start in range(0, size, STRIP):
+        line_times(size, nslots, start, backwards, times)
         for n in range(rows.size):
             row = rows[n]
-            _read(frame, first[row], second[row], start, start + _STRIP, values)
-            made, base = turned[placed[n], :_STRIP], mean[row, start : start + _STRIP]
-            _centred(values, base, times, np.float32(taken[n]), line[0], line[1], made)
+            values = read(frame, first[row], second[row], start, start + STRIP, memory)
+            made, base = turned[placed[n], :STRIP], mean[row, start : start + STRIP]
+            centred(values, base, times, np.float32(taken[n]), line[0], line[1], made)
         _turn_to_series(turned, start, backwards, out)
 
 
@@ -227,8 +230,8 @@ def bridge_gaps(series: Array, weights: Array, out: Array) -> None:
     """
     length = series.size
     half = weights.size // 2
-    count = weights.size // 4 * 4 + 4
-    factors, parts = np.zeros(count), np.empty(8)
+    count = weights.size // LANES * LANES + LANES
+    factors, parts = np.zeros(count), np.empty(2 * LANES)
     for n in range(weights.size):
         factors[n] = np.float64(weights[weights.size - 1 - n])
     for at in range(length):
@@ -238,13 +241,13 @@ def bridge_gaps(series: Array, weights: Array, out: Array) -> None:
         total, weight = 0.0, 0.0
         if half <= at < length - count:
             sums, used = spread(0.0), spread(0.0)
-            for n in range(0, count, 4):
-                values, factor = widened(load_four(series, at - half + n)), load(factors, n)
+            for n in range(0, count, LANES):
+                values, factor = widened(load(series, at - half + n)), load(factors, n)
                 sums, used = sums + values * factor, used + where_seen(values, factor)
             put(parts, 0, sums)
-            put(parts, 4, used)
-            for n in range(4):
-                total, weight = total + parts[n], weight + parts[4 + n]
+            put(parts, LANES, used)
+            for n in range(LANES):
+                total, weight = total + parts[n], weight + parts[LANES + n]
         else:
             for n in range(weights.size):
                 value = np.float64(series[(at - half + n + length) % length])
@@ -263,13 +266,35 @@ def fill(given: Array, slots: Array, out: Array) -> None:
     given : ndarray
         (SIZE, SLOTS) float32.
     slots : ndarray
-        (n,) int64.
+        (SLOTS,) bool: which.
     out : ndarray
         (SIZE, SLOTS) float32; overwritten at these.
     """
     for y in range(given.shape[0]):
-        for t in slots:
-            out[y, t] = given[y, t]
+        for t in range(slots.size):
+            out[y, t] = given[y, t] if slots[t] else out[y, t]
+
+
+@compiled
+def _corrected(
+    values: Array,
+    mean: Array,
+    times: Array,
+    slot: np.float32,
+    start: np.float32,
+    slope: np.float32,
+    drift: Array,
+    scale: np.float32,
+    plain: bool,
+    out: Array,
+) -> None:
+    """Do what `centred` does, subtract a drift, and perhaps add the mean of the ramp again."""
+    for x in range(STRIP):
+        base = mean[x]
+        made = np.float32(np.float64(values[x]) - base)
+        less = np.float32(made - np.float32(start + np.float32(np.float32(times[x] + slot) * slope)))
+        value = np.float32((made if made == 0 else less) - np.float32(drift[x] * scale))
+        out[x] = np.float32(np.float64(value) + base) if plain else value
 
 
 @compiled
@@ -312,21 +337,14 @@ def corrected_rows(
         (row, column) float32; filled at the given rows.
     """
     size, nslots = drift.shape
-    values, times = np.empty(_STRIP, np.float32), np.empty(_STRIP, np.float32)
-    turned = np.empty((nslots, _STRIP + _PAD), np.float32)
-    for start in range(0, size, _STRIP):
-        _line_times(size, nslots, start, backwards, times)
+    memory, times = np.empty(STRIP, np.float32), np.empty(STRIP, np.float32)
+    turned = np.empty((nslots, STRIP + _PAD), np.float32)
+    for start in range(0, size, STRIP):
+        line_times(size, nslots, start, backwards, times)
         _turn_to_columns(drift, start, backwards, turned)
         for n in range(rows.size):
             row = rows[n]
-            base, less = mean[row, start : start + _STRIP], turned[slots[n], :_STRIP]
-            _read(frame, first[row], second[row], start, start + _STRIP, values)
-            _centred(values, base, times, np.float32(slots[n]), line[0], line[1], values)
-            made = out[targets[n], start : start + _STRIP]
-            if plain[n]:
-                for x in range(_STRIP):
-                    value = np.float32(values[x] - np.float32(less[x] * scale))
-                    made[x] = np.float32(np.float64(value) + base[x])
-            else:
-                for x in range(_STRIP):
-                    made[x] = np.float32(values[x] - np.float32(less[x] * scale))
+            values = read(frame, first[row], second[row], start, start + STRIP, memory)
+            base, less = mean[row, start : start + STRIP], turned[slots[n], :STRIP]
+            made = out[targets[n], start : start + STRIP]
+            _corrected(values, base, times, np.float32(slots[n]), line[0], line[1], less, scale, plain[n], made)

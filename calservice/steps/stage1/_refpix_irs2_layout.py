@@ -18,6 +18,8 @@ from calservice.model.block import Array
 __all__ = [
     "FRAME",
     "LENGTH",
+    "LINE",
+    "LINES",
     "NORMAL",
     "OUTPUTS",
     "REFERENCE",
@@ -42,6 +44,9 @@ SLOTS = 712
 """Time of a row, in samples."""
 LENGTH = SIZE * SLOTS
 """Samples of the time series of a frame."""
+LINES, LINE = SLOTS // 2, SIZE + 16
+"""The first half of a spectrum lies in so many lines of SIZE frequencies. The first of the next line follows each, and
+padding, so that lines do not displace each other from the cache."""
 _PAIR = REFERENCE // 2
 
 

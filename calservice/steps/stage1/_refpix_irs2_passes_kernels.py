@@ -1,4 +1,8 @@
-"""Passes of Fourier transforms of IRS2 time series, on vectors, in single and in double precision."""
+"""Passes of Fourier transforms of IRS2 time series, on vectors, in single and in double precision.
+
+Of each place there is a vector of real parts, then one of imaginary parts. What is done in single precision is rounded
+as by NumPy; in double precision, products are added before they are rounded.
+"""
 
 from __future__ import annotations
 
@@ -6,35 +10,40 @@ from typing import Any
 
 from calservice.model.block import Array
 from calservice.steps.compiled import compiled, inlined
-from calservice.steps.stage1._refpix_irs2_vectors import BYTES, load, put, spread
+from calservice.steps.stage1._refpix_irs2_vectors import LANES, fused, load, load_wide, put, spread, spread_wide
 
-__all__ = ["eight", "pass_of_eight", "pass_of_four", "times"]
+__all__ = [
+    "PARTS",
+    "double_pass_of_eight",
+    "double_pass_of_four",
+    "eight",
+    "load_rows",
+    "paired_pass_of_eight",
+    "product",
+    "times",
+    "wide_pass_of_eight",
+    "wide_pass_of_four",
+]
 
+PARTS = 2 * LANES
+"""Numbers in a place."""
 _LAST = 89
 _FACTORS = 14
 
 
 @inlined
-def eight(
-    r0: Any,
-    r1: Any,
-    r2: Any,
-    r3: Any,
-    r4: Any,
-    r5: Any,
-    r6: Any,
-    r7: Any,
-    i0: Any,
-    i1: Any,
-    i2: Any,
-    i3: Any,
-    i4: Any,
-    i5: Any,
-    i6: Any,
-    i7: Any,
-    root: Any,
-) -> Any:
+def load_rows(given: Any, at: Any, step: Any) -> Any:
+    """Return eight vectors, with a step from one to the next."""
+    a, b, c, d = _load_four(given, at, step)
+    e, f, g, h = _load_four(given, at + 4 * step, step)
+    return a, b, c, d, e, f, g, h
+
+
+@inlined
+def eight(real: Any, imaginary: Any, root: Any) -> Any:
     """Transform eight values."""
+    r0, r1, r2, r3, r4, r5, r6, r7 = real
+    i0, i1, i2, i3, i4, i5, i6, i7 = imaginary
     # odd ones
     r1, i1, r5, i5 = r1 + r5, i1 + i5, r1 - r5, i1 - i5
     r3, i3, r7, i7 = r3 + r7, i3 + i7, r3 - r7, i3 - i7
@@ -50,107 +59,184 @@ def eight(
     r0, i0, r2, i2 = r0 + r2, i0 + i2, r0 - r2, i0 - i2
     r6, i6 = -i6, r6
     r4, i4, r6, i6 = r4 + r6, i4 + i6, r4 - r6, i4 - i6
-    real = (r0 + r1, r4 + r5, r2 + r3, r6 + r7, r0 - r1, r4 - r5, r2 - r3, r6 - r7)
-    return real, (i0 + i1, i4 + i5, i2 + i3, i6 + i7, i0 - i1, i4 - i5, i2 - i3, i6 - i7)
+    made = (r0 + r1, r4 + r5, r2 + r3, r6 + r7, r0 - r1, r4 - r5, r2 - r3, r6 - r7)
+    return made, (i0 + i1, i4 + i5, i2 + i3, i6 + i7, i0 - i1, i4 - i5, i2 - i3, i6 - i7)
+
+
+@inlined
+def _four(real: Any, imaginary: Any) -> Any:
+    """Transform four values."""
+    r0, r1, r2, r3 = real
+    i0, i1, i2, i3 = imaginary
+    r0, i0, r2, i2 = r0 + r2, i0 + i2, r0 - r2, i0 - i2
+    r1, i1, r3, i3 = r1 + r3, i1 + i3, r1 - r3, i1 - i3
+    r3, i3 = -i3, r3
+    return (r0 + r1, r2 + r3, r0 - r1, r2 - r3), (i0 + i1, i2 + i3, i0 - i1, i2 - i3)
+
+
+@inlined
+def _load_four(given: Any, at: Any, step: Any) -> Any:
+    return load(given, at), load(given, at + step), load(given, at + 2 * step), load(given, at + 3 * step)
+
+
+@inlined
+def _load_wide_four(given: Any, at: Any, step: Any) -> Any:
+    """Return four vectors of sixteen."""
+    a, b = load_wide(given, at), load_wide(given, at + step)
+    return a, b, load_wide(given, at + 2 * step), load_wide(given, at + 3 * step)
+
+
+@inlined
+def _load_wide_rows(given: Any, at: Any, step: Any) -> Any:
+    """Return eight vectors of sixteen."""
+    a, b, c, d = _load_wide_four(given, at, step)
+    e, f, g, h = _load_wide_four(given, at + 4 * step, step)
+    return a, b, c, d, e, f, g, h
 
 
 @inlined
 def times(real: Any, imaginary: Any, c: Any, s: Any) -> Any:
+    """Multiply complex numbers."""
     return real * c - imaginary * s, real * s + imaginary * c
 
 
 @inlined
-def _turned(real: Any, imaginary: Any, factors: Any, at: Any) -> Any:
-    """Multiply vectors by one factor."""
-    return times(real, imaginary, spread(factors[at]), spread(factors[at + 1]))
+def product(real: Any, imaginary: Any, c: Any, s: Any) -> Any:
+    """Multiply complex numbers, rounded as by NumPy where the processor can multiply and add at once."""
+    return fused(real, c, -(imaginary * s)), fused(real, s, imaginary * c)
 
 
 @compiled
-def pass_of_eight(
+def paired_pass_of_eight(values: Array, at: int, step: int, count: int, factors: Array, use: int, root: Any) -> None:
+    """Do a pass of radix 8 in place, and lay results out as vectors of sixteen.
+
+    Parameters
+    ----------
+    values : ndarray
+        Float32, in places; of two results, real parts are where the first of two values was, imaginary parts where the
+        second was.
+    at, step : int
+        The first place, and the way from one of eight values to the next.
+    count : int
+        How many neighbouring places are transformed.
+    factors : ndarray
+        Float32, 14 numbers for each transform.
+    use : int
+        The first of them.
+    root : float32
+        Of one half.
+    """
+    for n in range(count):
+        a, w = at + n * PARTS, use + n * _FACTORS
+        r, i = eight(load_rows(values, a, step), load_rows(values, a + LANES, step), spread(root))
+        put(values, a, r[0])
+        put(values, a + step, i[0])
+        for m in range(1, 8):
+            x, y = times(r[m], i[m], spread(factors[w + 2 * m - 2]), spread(factors[w + 2 * m - 1]))
+            to = a + m // 2 * 2 * step + m % 2 * LANES
+            put(values, to, x)
+            put(values, to + step, y)
+
+
+@compiled
+def wide_pass_of_eight(
     given: Array,
     at: int,
+    beside: int,
     step: int,
     count: int,
-    forth: int,
     factors: Array,
     use: int,
     out: Array,
     to: int,
     jump: int,
-    on: int,
-    half_root: Any,
+    root: Any,
 ) -> None:
-    """Do a pass of radix 8 on vectors.
+    """Do a pass of radix 8 on vectors of sixteen.
 
     Parameters
     ----------
     given, out : ndarray
-        Float32. Of each place, real parts come first, then imaginary parts.
+        Float32.
     at, to : int
-        The first place.
+        The first real part.
+    beside : int
+        From real to imaginary parts of what is given; in `out`, these are next to each other.
     step, jump : int
         From one of eight values to the next, and from one of eight results to the next.
-    count, forth : int
-        How many are transformed, and the way from one to the next.
-    on : int
-        From one of them to the next in `out`.
+    count : int
+        How many neighbouring places are transformed.
     factors : ndarray
         Float32, 14 numbers for each transform.
     use : int
         The first of them.
+    root : float32
+        Of one half.
     """
-    root = spread(half_root)
-    lanes = BYTES // given.itemsize
+    forth = PARTS if beside > PARTS else 2 * PARTS
     for n in range(count):
-        a, b, c = at + n * forth, at + n * forth + lanes, to + n * on
-        w = use + n * _FACTORS
-        r, i = eight(
-            load(given, a),
-            load(given, a + step),
-            load(given, a + 2 * step),
-            load(given, a + 3 * step),
-            load(given, a + 4 * step),
-            load(given, a + 5 * step),
-            load(given, a + 6 * step),
-            load(given, a + 7 * step),
-            load(given, b),
-            load(given, b + step),
-            load(given, b + 2 * step),
-            load(given, b + 3 * step),
-            load(given, b + 4 * step),
-            load(given, b + 5 * step),
-            load(given, b + 6 * step),
-            load(given, b + 7 * step),
-            root,
-        )
+        a, c, w = at + n * forth, to + n * 2 * PARTS, use + n * _FACTORS
+        r, i = eight(_load_wide_rows(given, a, step), _load_wide_rows(given, a + beside, step), spread_wide(root))
         put(out, c, r[0])
-        put(out, c + lanes, i[0])
+        put(out, c + PARTS, i[0])
         for m in range(1, 8):
-            x, y = _turned(r[m], i[m], factors, w + 2 * m - 2)
+            x, y = times(r[m], i[m], spread_wide(factors[w + 2 * m - 2]), spread_wide(factors[w + 2 * m - 1]))
             put(out, c + m * jump, x)
-            put(out, c + m * jump + lanes, y)
+            put(out, c + m * jump + PARTS, y)
 
 
 @compiled
-def pass_of_four(values: Array, at: int, forth: int, factors: Array) -> None:
-    """Do the pass of radix 4 in place, on 89 places from one on."""
-    step = _LAST * forth
-    lanes = BYTES // values.itemsize
+def wide_pass_of_four(values: Array, at: int, factors: Array) -> None:
+    """Do the pass of radix 4 in place, on 89 neighbouring places of sixteen."""
+    step = _LAST * 2 * PARTS
     for n in range(_LAST):
-        a, b = at + n * forth, at + n * forth + lanes
-        r0, r1, r2, r3 = load(values, a), load(values, a + step), load(values, a + 2 * step), load(values, a + 3 * step)
-        i0, i1, i2, i3 = load(values, b), load(values, b + step), load(values, b + 2 * step), load(values, b + 3 * step)
-        r0, i0, r2, i2 = r0 + r2, i0 + i2, r0 - r2, i0 - i2
-        r1, i1, r3, i3 = r1 + r3, i1 + i3, r1 - r3, i1 - i3
-        r3, i3 = -i3, r3
-        put(values, a, r0 + r1)
-        put(values, b, i0 + i1)
-        x, y = _turned(r2 + r3, i2 + i3, factors, 6 * n)
-        put(values, a + step, x)
-        put(values, b + step, y)
-        x, y = _turned(r0 - r1, i0 - i1, factors, 6 * n + 2)
-        put(values, a + 2 * step, x)
-        put(values, b + 2 * step, y)
-        x, y = _turned(r2 - r3, i2 - i3, factors, 6 * n + 4)
-        put(values, a + 3 * step, x)
-        put(values, b + 3 * step, y)
+        a = at + n * 2 * PARTS
+        r, i = _four(_load_wide_four(values, a, step), _load_wide_four(values, a + PARTS, step))
+        put(values, a, r[0])
+        put(values, a + PARTS, i[0])
+        for m in range(1, 4):
+            w = 6 * n + 2 * m - 2
+            x, y = times(r[m], i[m], spread_wide(factors[w]), spread_wide(factors[w + 1]))
+            put(values, a + m * step, x)
+            put(values, a + m * step + PARTS, y)
+
+
+@compiled
+def double_pass_of_eight(
+    given: Array, at: int, step: int, count: int, factors: Array, use: int, out: Array, to: int, jump: int
+) -> None:
+    """Do a pass of radix 8 on neighbouring places.
+
+    Parameters
+    ----------
+    given, at, step, count, factors, use, out, to, jump
+        As for `wide_pass_of_eight`, in places; float64.
+    """
+    root = spread(0.70710678118654752440)
+    for n in range(count):
+        a, c, w = at + n * PARTS, to + n * PARTS, use + n * _FACTORS
+        r, i = eight(load_rows(given, a, step), load_rows(given, a + LANES, step), root)
+        put(out, c, r[0])
+        put(out, c + LANES, i[0])
+        for m in range(1, 8):
+            x, y = product(r[m], i[m], spread(factors[w + 2 * m - 2]), spread(factors[w + 2 * m - 1]))
+            put(out, c + m * jump, x)
+            put(out, c + m * jump + LANES, y)
+
+
+@compiled
+def double_pass_of_four(values: Array, at: int, count: int, factors: Array) -> None:
+    """Do a pass of radix 4 in place, on so many neighbouring places from one on; of one place, without factors."""
+    step = count * PARTS
+    for n in range(count):
+        a = at + n * PARTS
+        r, i = _four(_load_four(values, a, step), _load_four(values, a + LANES, step))
+        put(values, a, r[0])
+        put(values, a + LANES, i[0])
+        for m in range(1, 4):
+            x, y = r[m], i[m]
+            if count > 1:
+                w = 6 * n + 2 * m - 2
+                x, y = product(x, y, spread(factors[w]), spread(factors[w + 1]))
+            put(values, a + m * step, x)
+            put(values, a + m * step + LANES, y)

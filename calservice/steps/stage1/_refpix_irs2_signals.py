@@ -8,9 +8,9 @@ import numpy as np
 
 from calservice.model.block import Array
 from calservice.steps.stage1._refpix_drifts import BORDER
-from calservice.steps.stage1._refpix_irs2_layout import LENGTH, NORMAL, REFERENCE, SIZE, SLOTS, Layout
+from calservice.steps.stage1._refpix_irs2_layout import LENGTH, LINE, LINES, NORMAL, REFERENCE, SIZE, SLOTS, Layout
 
-__all__ = ["Buffers", "drift", "filled", "frame_lines"]
+__all__ = ["Buffers", "fill_gaps", "frame_lines"]
 
 _ENDS = np.concatenate([np.arange(BORDER), np.arange(SIZE - BORDER, SIZE)])
 _ITERATIONS = 3
@@ -97,69 +97,53 @@ class Buffers:
     Attributes
     ----------
     own, common, band : ndarray
-        (2, LENGTH // 2 + 1) float32: real and imaginary parts of a spectrum; of ``band``, those that do not pass are 0.
+        (2, LINES * LINE) float32: real and imaginary parts of a spectrum; of ``band``, those that do not pass are 0.
     work : Work
         For transforms.
+    series, filled : ndarray
+        (SIZE, SLOTS) float32: the reference output, as it was read, and without gaps.
+    inverse : ndarray
+        (SIZE, SLOTS) float32: what is transformed to time; in the memory of ``work.parts``.
+    rows : RowWork
+        For spectra along rows; in the same memory.
     """
 
     def __init__(self) -> None:
         from calservice.steps.stage1._refpix_irs2_fft_kernels import Work
+        from calservice.steps.stage1._refpix_irs2_rows_kernels import RowWork
+        from calservice.steps.stage1._refpix_irs2_vectors import SPARE, aligned
 
-        self.own, self.common, self.band = (np.zeros((2, LENGTH // 2 + 1), np.float32) for _ in range(3))
+        spectra = (aligned(np.zeros(2 * LINES * LINE + SPARE, np.float32)).reshape(2, -1) for _ in range(3))
+        self.own, self.common, self.band = spectra
         self.work = Work()
+        self.series, self.filled = (
+            aligned(np.empty(LENGTH + SPARE, np.float32)).reshape(SIZE, SLOTS) for _ in range(2)
+        )
+        self.inverse = self.work.parts.reshape(-1)[: LENGTH // 2].view(np.float32).reshape(SIZE, SLOTS)
+        self.rows = RowWork(self.work.parts)
 
 
-def filled(series: Array, where: Layout, buffers: Buffers) -> Array:
+def fill_gaps(where: Layout, buffers: Buffers) -> None:
     """Fill what is missing in the time series of the reference output.
 
     Parameters
     ----------
-    series : ndarray
-        (SIZE, SLOTS) float32, zero where nothing was read.
     where : Layout
         Of the detector.
     buffers : Buffers
-        Overwritten.
-
-    Returns
-    -------
-    ndarray
-        Of the same shape. Zeros are bridged from their neighbours; then all that is no normal sample is taken from the
-        series itself without its middle frequencies, three times over.
+        Of which ``series`` is zero where nothing was read. Fills ``filled``: zeros are bridged from their neighbours;
+        then all that is no normal sample is taken from the series itself without its middle frequencies, three times
+        over.
     """
     from calservice.steps.stage1 import _refpix_irs2_fft_kernels as fft
     from calservice.steps.stage1 import _refpix_irs2_kernels as kernels
     from calservice.steps.stage1._refpix_irs2_inverse_kernels import real_inverse
 
-    made = np.empty_like(series)
-    kernels.bridge_gaps(series.reshape(-1), _weights(), made.reshape(-1))
+    made, passed = buffers.filled, buffers.inverse
+    kernels.bridge_gaps(buffers.series.reshape(-1), _weights(), made.reshape(-1))
     gaps = np.ones(SLOTS, np.bool_)
     gaps[where.slots[~where.reference]] = False
-    passed = np.empty_like(series)
     for _ in range(_ITERATIONS):
         fft.band_spectrum(made.reshape(-1), _band(), _EDGE, buffers.work, buffers.band)
         real_inverse(buffers.band, _EDGE, buffers.work.values, passed.reshape(-1))
-        kernels.fill(passed, np.flatnonzero(gaps), made)
-    return made
-
-
-def drift(series: Array, alpha: Array, beta: Array, buffers: Buffers, out: Array) -> None:
-    """Make the drift of an output.
-
-    Parameters
-    ----------
-    series : ndarray
-        (SIZE, SLOTS) float32: its reference pixels.
-    alpha, beta : ndarray
-        (2 LENGTH,) float32, as `arrange` orders them: what of the reference output, and of the pixels, the drift
-        contains.
-    buffers : Buffers
-        Of which ``common`` holds the spectrum of the reference output; the others are overwritten.
-    out : ndarray
-        (SIZE, SLOTS) float32: the drift, divided by LENGTH; filled.
-    """
-    from calservice.steps.stage1 import _refpix_irs2_fft_kernels as fft
-    from calservice.steps.stage1._refpix_irs2_inverse_kernels import weighted_inverse
-
-    fft.spectrum(series.reshape(-1), buffers.work, buffers.own)
-    weighted_inverse(buffers.own, beta, buffers.common, alpha, buffers.work.values, out.reshape(-1))
+        kernels.fill(passed, gaps, made)

@@ -15,23 +15,33 @@ from numba.core import cgutils, datamodel, imputils, types, typing
 from numba.core.typing import templates
 from numba.extending import intrinsic, register_model
 
+from calservice.model.block import Array
+from calservice.steps.compiled import compiled
+
 __all__ = [
-    "BYTES",
+    "LANES",
+    "SPARE",
+    "aligned",
     "alternate",
     "backwards",
     "fused",
     "load",
-    "load_four",
+    "load_wide",
     "put",
     "rounded",
     "spread",
+    "spread_wide",
     "transposed",
     "where_seen",
     "widened",
 ]
 
-BYTES = 32
-"""Of a vector, unless it was made of another."""
+LANES = 8
+"""Numbers in a vector, unless it is said otherwise."""
+_LINE = 64
+"""Bytes of a line of the processor's cache, and of the largest vectors."""
+SPARE = 16
+"""Numbers more than are needed, in memory that is to be aligned."""
 # Numba has few annotations.
 _datamodel: Any = datamodel
 _imputils: Any = imputils
@@ -40,6 +50,13 @@ _types: Any = types
 _typing: Any = typing
 _register: Any = register_model
 _NUMBERS = {32: ir.FloatType(), 64: ir.DoubleType()}
+
+
+@compiled
+def aligned(memory: Array) -> Array:
+    """Return all but `SPARE` numbers of an array, from the first line of the cache on: no vector lies in two lines."""
+    first = -memory.ctypes.data % _LINE // memory.itemsize
+    return memory[first : first + memory.size - SPARE]
 
 
 def _instruction(function: Callable[..., Any]) -> Any:
@@ -97,10 +114,10 @@ def _pointer(context: Any, builder: Any, kind: Any, array: Any, index: Any, vect
     return builder.bitcast(builder.gep(found.data, [index]), vector.as_pointer())
 
 
-def _loader(count: int | None) -> Any:
+def _loader(count: int) -> Any:
     def typed(context: Any, array: Any, index: Any) -> Any:
         number = array.dtype
-        made = _Vector(number, count or 8 * BYTES // number.bitwidth)
+        made = _Vector(number, count)
 
         def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             found = builder.load(_pointer(context, builder, sig.args[0], args[0], args[1], made.made_of))
@@ -112,10 +129,10 @@ def _loader(count: int | None) -> Any:
     return _instruction(typed)
 
 
-load = _loader(None)
+load = _loader(LANES)
 """The vector of numbers that begins at an index of a contiguous array of one dimension: ``load(array, index)``."""
-load_four = _loader(4)
-"""The same of four numbers."""
+load_wide = _loader(2 * LANES)
+"""The same of twice as many numbers."""
 
 
 @_instruction
@@ -152,18 +169,25 @@ def widened(context: Any, vector: Any) -> Any:
     return made(vector), build
 
 
-@_instruction
-def spread(context: Any, number: Any) -> Any:
-    """Return a vector all of whose numbers are one: ``spread(number)``."""
-    made = _Vector(number, 8 * BYTES // number.bitwidth)
+def _spreader(count: int) -> Any:
+    def typed(context: Any, number: Any) -> Any:
+        made = _Vector(number, count)
 
-    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        kind = made.made_of
-        first = builder.insert_element(ir.Constant(kind, ir.Undefined), args[0], ir.Constant(ir.IntType(32), 0))
-        zeros = ir.Constant(ir.VectorType(ir.IntType(32), made.count), [0] * made.count)
-        return builder.shuffle_vector(first, ir.Constant(kind, ir.Undefined), zeros)
+        def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            kind = made.made_of
+            first = builder.insert_element(ir.Constant(kind, ir.Undefined), args[0], ir.Constant(ir.IntType(32), 0))
+            zeros = ir.Constant(ir.VectorType(ir.IntType(32), made.count), [0] * made.count)
+            return builder.shuffle_vector(first, ir.Constant(kind, ir.Undefined), zeros)
 
-    return made(number), build
+        return made(number), build
+
+    return _instruction(typed)
+
+
+spread = _spreader(LANES)
+"""The vector all of whose numbers are one: ``spread(number)``."""
+spread_wide = _spreader(2 * LANES)
+"""The same of twice as many numbers."""
 
 
 @_instruction
