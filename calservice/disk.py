@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from copy import copy
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -21,6 +21,7 @@ from calservice.model.block import Array
 __all__ = [
     "DiskArray",
     "DiskTable",
+    "Places",
     "cut_image",
     "image_on_disk",
     "is_plain_fits",
@@ -37,6 +38,27 @@ _MAGIC = b"SIMPLE"
 _FEW = 16
 """Windows with so many times fewer columns than there are do not have whole rows read."""
 _PIECE = 4 * 2**20
+
+
+class Places(NamedTuple):
+    """Where images of a window are in a file.
+
+    Attributes
+    ----------
+    file : int
+        Its descriptor.
+    offsets : ndarray
+        Where the rows of each image begin, in bytes.
+    first : int
+        The first of their columns that is in the window.
+    shape : tuple of int
+        Of the rows of an image, with all columns.
+    """
+
+    file: int
+    offsets: Array
+    first: int
+    shape: tuple[int, int]
 
 
 class DiskArray:
@@ -167,21 +189,17 @@ class DiskArray:
         ranges, left_out = self._ranges(window)
         return self._stored_ranges(ranges).squeeze(left_out)
 
-    def images(self, window: Sequence[slice]) -> Iterator[tuple[tuple[int, ...], Array]]:
-        """Yield the images of a window as they are stored, see `kept_as`, and the place of each in the window.
+    def places(self, window: Sequence[slice]) -> Places | None:
+        """Return where the images of a window are in the file, for kernels that read them; None if rows are not whole.
 
-        Each is gone when the next comes: so all of them are read into memory that is in the cache.
+        That is where they are in memory, or so narrow that whole rows would be a waste.
         """
         ranges, _ = self._ranges(tuple(window))
-        shape = [stop - start for start, stop in ranges]
-        if self._memory is not None or shape[-1] * _FEW < self._whole[-1]:
-            stored = self._stored_ranges(ranges)
-            yield from ((place, stored[place]) for place in np.ndindex(*shape[:-2]))
-            return
-        rows = np.empty((shape[-2], self._whole[-1]), self._stored)
-        for place, offset in self._pieces(ranges):
-            _read(self._file.fileno(), rows, offset)
-            yield place, np.ascontiguousarray(rows[:, slice(*ranges[-1])])
+        (top, bottom), (left, right) = ranges[-2:]
+        if self._memory is not None or (right - left) * _FEW < self._whole[-1]:
+            return None
+        offsets = np.array([offset for _, offset in self._pieces(ranges)], np.int64)
+        return Places(self._file.fileno(), offsets, left, (bottom - top, self._whole[-1]))
 
     def _stored_ranges(self, ranges: Sequence[tuple[int, int]]) -> Array:
         """Return a copy of what is stored in a range of each axis."""

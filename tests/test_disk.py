@@ -10,6 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calservice.disk import DiskArray, cut_image, scratch_array
+from calservice.model.block import Window
+from calservice.run.chain import Chain
+from tests.parity.synthetic import Case
 
 SHAPE = (3, 4, 6, 5)
 
@@ -48,13 +51,12 @@ def test_windows_are_those_of_the_array(
         assert found.dtype == array.dtype
         np.testing.assert_array_equal(found, meant[window])
     np.testing.assert_array_equal(array[..., 1], meant[..., 1])
-    ranges = [part if isinstance(part, slice) else slice(part, part + 1) for part in window]
     assert array.kept_as == "u" * unsigned + numbers.dtype.str
+    ranges = tuple(part if isinstance(part, slice) else slice(part, part + 1) for part in window)
     for source in (array, array.held(slice(1, 5))):
-        found = np.zeros_like(numbers[tuple(ranges)])
-        for place, image in source.images(ranges):
-            found[place] = image
-        np.testing.assert_array_equal(found, numbers[tuple(ranges)])
+        chain = Chain((), {"data": source}, Case(shape=SHAPE).info, Window.whole(SHAPE))
+        read, _, _ = chain.run(Window(*(part.indices(n)[:2] for part, n in zip(ranges, SHAPE, strict=True))), ("data",))
+        np.testing.assert_array_equal(read["data"], meant[ranges].astype(np.float32))
     part, whole = (cut_image(cut_image(a, slice(1, 6), slice(0, 4)), slice(2, 5), slice(1, 4)) for a in (array, meant))
     assert part.shape == whole.shape
     for found in (part[inner], part.held(slice(1, 3))[inner]):
@@ -79,3 +81,14 @@ def test_a_file_that_becomes_shorter_is_a_fault(tmp_path: Path) -> None:
     path.write_bytes(bytes(100))
     with pytest.raises(OSError, match="shorter"):
         array[2]
+
+
+def test_raw_exposures_that_become_shorter_are_a_fault(tmp_path: Path) -> None:
+    path = tmp_path / "array"
+    path.write_bytes(bytes(720))
+    raw = DiskArray(path, ">i2", SHAPE, unsigned=True)
+    path.write_bytes(bytes(700))
+    chain = Chain((), {"data": raw}, Case(shape=SHAPE).info, Window.whole(SHAPE))
+    assert chain.run(Window((0, 2), (0, 4), (0, 6), (0, 5)), ("data",))[0]["data"].min() == 1 << 15
+    with pytest.raises(OSError, match="shorter"):
+        chain.run(Window((0, 3), (0, 4), (0, 6), (0, 5)), ("data",))

@@ -35,8 +35,11 @@ def parent_of(place: str) -> str:
 
 def checksum(path: Path) -> str:
     """Return the SHA-256 of a local file, in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    digest, room = hashlib.sha256(), memoryview(bytearray(_CHUNK))
+    with open(path, "rb", buffering=0) as file:
+        while count := file.readinto(room):
+            digest.update(room[:count])
+    return digest.hexdigest()
 
 
 class Store:

@@ -245,14 +245,15 @@ class Chain:
 
 def _read(source: DiskArray, window: tuple[slice, ...], dtype: type[np.generic]) -> Array:
     """Return a window of an array on disk in some type, raw numbers of the detectors in one pass over them."""
-    if source.kept_as != _RAW or dtype is not np.float32:
-        return source[window].astype(dtype, copy=False)
-    from calservice.steps.stage1._stored_kernels import from_unsigned
+    places = source.places(window) if source.kept_as == _RAW and dtype is np.float32 else None
+    if places is not None:
+        from calservice.steps.stage1._stored_kernels import read_unsigned
 
-    made = np.empty([part.stop - part.start for part in window], np.float32)
-    for place, image in source.images(window):
-        from_unsigned(image.view(np.uint16).reshape(-1), made[place].reshape(-1))
-    return made
+        made = np.empty([part.stop - part.start for part in window], np.float32)
+        rows = np.empty(places.shape, np.uint16)
+        if read_unsigned(*places[:3], rows, made.reshape(places.offsets.size, *made.shape[-2:])):
+            return made
+    return source[window].astype(dtype, copy=False)  # which tells what is wrong with the file, if something is
 
 
 class Recomputed:

@@ -1,66 +1,97 @@
-"""Compiled loops that compute with numbers as FITS files store them: the bytes of each in the other order."""
+"""Compiled loops that read images as FITS files store them, the bytes of each number in the other order.
+
+Images are read one after the other into memory that stays in the cache, and by the C library: threads do not wait for
+each other in between.
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numba import types
 
 from calservice.model.block import Array
 from calservice.steps.compiled import compiled
 
-__all__ = ["from_unsigned", "subtract_stored"]
-
-_PIECE = 1024
-"""Numbers that are turned at once."""
+__all__ = ["read_unsigned", "subtract_stored"]
 
 _BYTE, _HALF = np.uint16(8), np.uint16(1 << 15)
 _FAR, _NEAR, _SECOND, _THIRD = np.uint32(24), np.uint32(8), np.uint32(0xFF00), np.uint32(0xFF0000)
 
+_pread: Any = types.ExternalFunction("pread", types.intp(types.intc, types.voidptr, types.uintp, types.int64))
+
 
 @compiled
-def from_unsigned(stored: Array, made: Array) -> None:
-    """Turn 16-bit numbers, stored as signed ones less half their range, into floating-point numbers.
+def read_unsigned(file: int, offsets: Array, first: int, rows: Array, made: Array) -> bool:
+    """Read images of 16-bit numbers that are stored as signed ones, less half their range.
 
     Parameters
     ----------
-    stored : ndarray
-        The bits, one-dimensional uint16.
+    file, offsets, first
+        As in `calservice.disk.Places`.
+    rows : ndarray
+        Room for the rows of an image, (row, column of the file) uint16.
     made : ndarray
-        float32 of the same size; filled.
+        (image, row, column) float32; filled.
+
+    Returns
+    -------
+    bool
+        Whether the file has them all.
     """
-    for n in range(stored.size):
-        bits = stored[n]
-        made[n] = np.uint16(np.uint16(bits >> _BYTE) | np.uint16(bits << _BYTE)) ^ _HALF
+    ncols = made.shape[2]
+    for k in range(offsets.size):
+        if _pread(file, rows.ctypes, rows.nbytes, offsets[k]) != rows.nbytes:
+            return False
+        for y in range(made.shape[1]):
+            row, numbers = rows[y, first : first + ncols], made[k, y]
+            for x in range(ncols):
+                bits = row[x]
+                numbers[x] = np.uint16(np.uint16(bits >> _BYTE) | np.uint16(bits << _BYTE)) ^ _HALF
+    return True
 
 
 @compiled
-def subtract_stored(data: Array, integrations: tuple[int, int], group: int, stored: Array, made: Array) -> None:
-    """Subtract an image of stored single-precision numbers from a group of some integrations, where it is not NaN.
+def subtract_stored(
+    file: int, offsets: Array, first: int, rows: Array, data: Array, integrations: tuple[int, int], made: Array
+) -> bool:
+    """Subtract images of single-precision numbers from the groups of some integrations, where they are not NaN.
 
     Parameters
     ----------
+    file, offsets, first
+        As in `calservice.disk.Places`: an image for each group.
+    rows : ndarray
+        Room for the rows of an image, (row, column of the file) uint32.
     data : ndarray
         (integration, group, row, column) float32.
     integrations : tuple of int
         Their half-open range.
-    group : int
-        The group.
-    stored : ndarray
-        The bits of the image, one-dimensional uint32.
     made : ndarray
         float32 as ``data``; filled.
+
+    Returns
+    -------
+    bool
+        Whether the file has them all.
     """
-    turned = np.empty(_PIECE, np.uint32)
+    ncols = data.shape[3]
+    turned = np.empty(ncols, np.uint32)
     numbers = turned.view(np.float32)
-    for start in range(0, stored.size, _PIECE):
-        bits = stored[start : start + _PIECE]
-        for n in range(bits.size):
-            one = bits[n]
-            inner = ((one >> _NEAR) & _SECOND) | ((one << _NEAR) & _THIRD)
-            turned[n] = (one >> _FAR) | inner | (one << _FAR)
-        for n in range(bits.size):
-            numbers[n] = np.float32(0) if np.isnan(numbers[n]) else numbers[n]
-        for i in range(integrations[0], integrations[1]):
-            given = data[i, group].reshape(-1)[start : start + _PIECE]
-            less = made[i, group].reshape(-1)[start : start + _PIECE]
-            for n in range(given.size):
-                less[n] = given[n] - numbers[n]
+    for g in range(offsets.size):
+        if _pread(file, rows.ctypes, rows.nbytes, offsets[g]) != rows.nbytes:
+            return False
+        for y in range(data.shape[2]):
+            row = rows[y, first : first + ncols]
+            for x in range(ncols):
+                bits = row[x]
+                inner = ((bits >> _NEAR) & _SECOND) | ((bits << _NEAR) & _THIRD)
+                turned[x] = (bits >> _FAR) | inner | (bits << _FAR)
+            for x in range(ncols):
+                numbers[x] = np.float32(0) if np.isnan(numbers[x]) else numbers[x]
+            for i in range(integrations[0], integrations[1]):
+                given, less = data[i, g, y], made[i, g, y]
+                for x in range(ncols):
+                    less[x] = given[x] - numbers[x]
+    return True

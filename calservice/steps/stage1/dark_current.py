@@ -130,13 +130,16 @@ class _Dark:
         from calservice.steps.stage1 import _dark_current_kernels, _stored_kernels
 
         images: Any = self.images
-        if isinstance(images, DiskArray) and images.kept_as == ">f4":
-            rows, columns = (slice(0, n) for n in images.shape[-2:])
-            place = (slice(k, k + 1) for k in self.place)
-            for (*_, g), image in images.images((*place, slice(*groups), rows, columns)):
-                _stored_kernels.subtract_stored(data, integrations, g, image.view(np.uint32).reshape(-1), made)
-            return
-        dark = np.ascontiguousarray(images[(*self.place, slice(*groups))], np.float32).reshape(-1)
+        rows, columns = (slice(0, n) for n in images.shape[-2:])
+        window = (*(slice(k, k + 1) for k in self.place), slice(*groups), rows, columns)
+        stored = isinstance(images, DiskArray) and images.kept_as == ">f4"
+        places = images.places(window) if stored else None
+        if places is not None:
+            room = np.empty(places.shape, np.uint32)
+            where = places.file, places.offsets, places.first
+            if _stored_kernels.subtract_stored(*where, room, data, integrations, made):
+                return
+        dark = np.ascontiguousarray(images[window], np.float32).reshape(-1)
         for i in range(*integrations):
             _dark_current_kernels.subtract_known(data[i].reshape(-1), dark, made[i].reshape(-1))
 
