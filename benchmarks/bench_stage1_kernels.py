@@ -1,9 +1,9 @@
-"""Time the native stage-1 steps beside the official ones, on one thread.
+"""Time the native stage-1 steps beside the official ones, on one thread: each by itself, and all that NIRCam needs.
 
-A NIRCam full frame of one integration of ten groups by default. Both are timed without file handling:
+A full frame of one integration of ten groups by default. Both are timed without file handling:
 references and ramps are in memory, and the official steps work in place, as within their pipeline. The
 native steps start from 16-bit integers, make new arrays, and include cutting into blocks. Times are processor
-seconds, so that a busy machine disturbs them little. Usage::
+seconds, so that a busy machine disturbs them little. Of ``jump`` the search is timed. Usage::
 
     python benchmarks/bench_stage1_kernels.py [--size 2048] [--groups 10] [--repeat 3]
 """
@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
+from benchmarks.bench_jump import official as official_jump
+from benchmarks.compare_engines import settle
 from calservice.run.blocks import run_fused
 from tests.parity import synthetic
 
-STEPS = ("dq_init", "saturation", "superbias", "linearity", "dark_current", "ramp_fit")
+STEPS = ("dq_init", "saturation", "superbias", "refpix", "linearity", "dark_current", "jump", "ramp_fit")
+
+AXES = (-1, 2)
+"""How the detector lies in the file."""
 
 
 def clock() -> float:
@@ -53,6 +59,7 @@ def official_action(alias: str, paths: dict[str, Path], model: Any) -> Callable[
     """Return a call of what an official step computes, with its references already in memory."""
     from jwst.dq_init.dq_initialization import do_dqinit
     from jwst.linearity import linearity
+    from jwst.refpix.reference_pixels import correct_model
     from jwst.saturation.saturation import flag_saturation
     from jwst.superbias import bias_sub
     from stcal.dark_current import dark_sub
@@ -75,6 +82,9 @@ def official_action(alias: str, paths: dict[str, Path], model: Any) -> Callable[
     if alias == "superbias":
         bias = opened("superbias")
         return lambda: bias_sub.do_correction(model, bias)
+    if alias == "refpix":
+        medians = dict.fromkeys(("sirs_kernel_model", "sigreject", "gaussmooth", "halfwidth"))
+        return lambda: correct_model(model, True, True, 11, 1.0, True, {"refpix_algorithm": "median"} | medians, 3.0)
     if alias == "linearity":
         coefficients = opened("linearity")
         return lambda: linearity.do_correction(model, coefficients)
@@ -86,10 +96,14 @@ def official_action(alias: str, paths: dict[str, Path], model: Any) -> Callable[
     return lambda: ramp_fit(model, False, noise, gain, "OLS_C", "optimal", "1", flags, suppress_one_group=True)
 
 
-def official_seconds(alias: str, model: Any, paths: dict[str, Path], repeat: int) -> float:
+def official_seconds(alias: str, case: synthetic.Case, model: Any, paths: dict[str, Path], repeat: int) -> float:
     """Return the median time of what an official step computes on a copy of the input."""
     taken = []
     for _ in range(repeat + 1):
+        if alias == "jump":
+            arrays = {name: getattr(model, name) for name in ("data", "groupdq", "pixeldq")}
+            taken.append(official_jump(case, arrays, paths, {})[0])
+            continue
         action = official_action(alias, paths, model.copy())
         start = clock()
         action()
@@ -111,38 +125,36 @@ def main() -> None:
         paths = synthetic.write_references(
             Path(folder), case, size=size, dark_readout=(1, 0, options.groups), realistic=True
         )
+        settle(paths["readnoise"])
         source = synthetic.raw_ramps(case, realistic=True)
         source["data"] = source["data"].astype(">u2")
         model = synthetic.ramp_model(case, {"data": source["data"].astype(np.float32)})
+        model.meta.subarray.fastaxis, model.meta.subarray.slowaxis = AXES
         state: dict[str, Any] = dict(source)
-        totals = [0.0, 0.0, 0.0]
+        info = replace(case.info, fastaxis=AXES[0], slowaxis=AXES[1])
+        total = 0.0
         print(f"{'step':14}{'official s':>12}{'native s':>12}{'ratio':>8}")
         bound = [synthetic.bind(alias, case, paths, {}) for alias in STEPS]
 
         def run(steps: Any, arrays: dict[str, Any]) -> dict[str, Any]:
-            return run_fused(steps, arrays, case.info)
+            return run_fused(steps, arrays, info)
 
         for n, alias in enumerate(STEPS):
-            theirs = official_seconds(alias, model, paths, options.repeat)
+            theirs = official_seconds(alias, case, model, paths, options.repeat)
             model = synthetic.run_official(alias, model, paths, {})
             step, given = [bound[n]], dict(state)
             ours = seconds(lambda step=step, given=given: run(step, given), options.repeat)
             state |= run(step, state)
             print(f"{alias:14}{theirs:12.3f}{ours:12.3f}{theirs / ours:8.1f}")
-            totals[0] += theirs
-            totals[1] += theirs if alias != "ramp_fit" else 0.0
-        for label, steps, theirs in (
-            ("up to dark", bound[:-1], totals[1]),
-            ("all", bound, totals[0]),
-        ):
-            ours = seconds(lambda steps=steps: run(steps, dict(source)), options.repeat)
-            print(f"fused {label:12}{theirs:8.3f}{ours:12.3f}{theirs / ours:8.1f}")
+            total += theirs
+        ours = seconds(lambda: run(bound, dict(source)), options.repeat)
+        print(f"{'fused':14}{total:12.3f}{ours:12.3f}{total / ours:8.1f}")
         rates = ("slope", "dq", "err", "var_poisson", "var_rnoise")
         ours = seconds(
-            lambda: run_fused(bound, source, case.info, outputs=[*rates, *(f"int_{r}" for r in rates)]),
+            lambda: run_fused(bound, source, info, outputs=[*rates, *(f"int_{r}" for r in rates)]),
             options.repeat,
         )
-        print(f"{'fused, rates only':18}{totals[0]:8.3f}{ours:12.3f}{totals[0] / ours:8.1f}")
+        print(f"{'rates only':14}{total:12.3f}{ours:12.3f}{total / ours:8.1f}")
 
 
 if __name__ == "__main__":
