@@ -37,7 +37,6 @@ _LARGE_TABLE = 16 * 2**20
 _MAGIC = b"SIMPLE"
 _FEW = 16
 """Windows with so many times fewer columns than there are do not have whole rows read."""
-_PIECE = 4 * 2**20
 
 
 class Places(NamedTuple):
@@ -245,7 +244,7 @@ class DiskArray:
 
 
 class DiskTable:
-    """A table in a file, of which one column, or some rows, are read at a time.
+    """A table in a file, of which some rows are read at a time.
 
     Parameters
     ----------
@@ -270,21 +269,13 @@ class DiskTable:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, which: str | slice) -> Array:
-        if isinstance(which, slice):
-            return self._rows(*which.indices(len(self)))
-        made = np.empty(len(self), self._stored[which].newbyteorder("="))
-        count = max(1, _PIECE // self._stored.itemsize)
-        for start in range(0, len(self), count):
-            made[start : start + count] = self[start : start + count][which]
-        return made
-
-    def _rows(self, start: int, stop: int, step: int) -> Array:
+    def __getitem__(self, rows: slice) -> Array:
+        start, stop, step = rows.indices(len(self))
         if step != 1:
             raise IndexError("a table on disk is read in rows without gaps")
-        rows = np.empty(max(0, stop - start), self._stored)
-        _read(self._file.fileno(), rows, self._offset + start * self._stored.itemsize)
-        return rows.view(">u4").astype(np.uint32).view(self._stored.newbyteorder("="))
+        made = np.empty(max(0, stop - start), self._stored)
+        _read(self._file.fileno(), made, self._offset + start * self._stored.itemsize)
+        return made.view(">u4").astype(np.uint32).view(self._stored.newbyteorder("="))
 
 
 def _read(file: int, part: Array, offset: int) -> None:

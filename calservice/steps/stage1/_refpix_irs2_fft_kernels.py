@@ -21,6 +21,7 @@ from calservice.steps.stage1._refpix_irs2_passes_kernels import (
     double_pass_of_four,
     eight,
     product,
+    roots,
 )
 from calservice.steps.stage1._refpix_irs2_vectors import (
     LANES,
@@ -79,20 +80,14 @@ def _tables() -> tuple[Array, ...]:
     made = []
     for before, radix in ((8, 8), (64, 8), (512, 4), (2048, 4)):
         steps = np.arange(_HALF // (before * radix))[:, None] * np.arange(1, radix)[None, :] * before
-        made.append(_roots(steps / np.longdouble(_HALF)))
+        made.append(roots(steps, _HALF))
     half = np.arange(1, _LAST // 2 + 1)
-    made.append(_roots((half[:, None] * half % _LAST) / np.longdouble(_LAST)).reshape(len(half) // 2, 2, len(half), 2))
+    made.append(roots(half[:, None] * half, _LAST).reshape(len(half) // 2, 2, len(half), 2))
     made[-1] = made[-1].transpose(0, 2, 3, 1)
     for length in (_HALF, LENGTH):
-        made.append(_roots(np.arange(0, _HALF // 2 + 1, _FINE) / np.longdouble(length)))
-        made.append(_roots(np.arange(_FINE) / np.longdouble(length)).T)
+        made.append(roots(np.arange(0, _HALF // 2 + 1, _FINE), length))
+        made.append(roots(np.arange(_FINE), length).T)
     return tuple(np.ascontiguousarray(factors).reshape(-1) for factors in made)
-
-
-def _roots(turns: Array) -> Array:
-    """Return cosine and sine of parts of a turn, as exact as double precision can be where there is a longer one."""
-    angle = 8 * np.arctan(np.longdouble(1)) * turns.astype(np.longdouble)
-    return np.stack([np.cos(angle), np.sin(angle)], axis=-1).astype(np.float64)
 
 
 def spectrum(series: Array, work: Work, out: Array) -> None:

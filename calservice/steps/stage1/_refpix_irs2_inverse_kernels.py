@@ -22,6 +22,7 @@ from calservice.steps.stage1._refpix_irs2_passes_kernels import (
     load_rows,
     paired_pass_of_eight,
     product,
+    roots,
     times,
     wide_pass_of_eight,
     wide_pass_of_four,
@@ -71,19 +72,18 @@ def _tables() -> _Tables:
     for radix in (8, 8, 8, 8, 4):
         length = LENGTH // (before * radix)
         steps = np.arange(1, radix)[:, None] * np.arange(length)[None, :] * before
-        made.append(_roots(steps, LENGTH))
+        made.append(_single(steps, LENGTH))
         before *= radix
     first = made[0].reshape(7, 64, _ROWS // TILE, TILE // LANES, LANES, 2).transpose(2, 1, 3, 0, 5, 4)
-    roots = _roots(np.arange(_LAST), _LAST)
+    last = _single(np.arange(_LAST), _LAST)
     half = np.arange(1, _LAST // 2 + 1)
-    pairs = roots[half[:, None] * half % _LAST].reshape(len(half) // 2, 2, len(half), 2).transpose(0, 2, 3, 1)
+    pairs = last[half[:, None] * half % _LAST].reshape(len(half) // 2, 2, len(half), 2).transpose(0, 2, 3, 1)
     rest = (np.moveaxis(factors, 0, 1) for factors in made[1:])
     return _Tables(*(np.ascontiguousarray(factors).reshape(-1) for factors in (first, *rest, pairs)))
 
 
-def _roots(steps: Array, number: int) -> Array:
-    angle = 2 * np.pi * (steps / number)
-    return np.stack([np.cos(angle), np.sin(angle)], axis=-1).astype(np.float32)
+def _single(turns: Array, number: int) -> Array:
+    return roots(turns, number, np.float64).astype(np.float32)
 
 
 @compiled

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from calservice.model.block import Array
 from calservice.steps.compiled import compiled, inlined
 from calservice.steps.stage1._refpix_irs2_vectors import LANES, fused, load, load_wide, put, spread, spread_wide
@@ -20,6 +22,7 @@ __all__ = [
     "load_rows",
     "paired_pass_of_eight",
     "product",
+    "roots",
     "times",
     "wide_pass_of_eight",
     "wide_pass_of_four",
@@ -29,6 +32,16 @@ PARTS = 2 * LANES
 """Numbers in a place."""
 _LAST = 89
 _FACTORS = 14
+
+
+def roots(turns: Array, number: int, kind: type[np.floating[Any]] = np.longdouble) -> Array:
+    """Return cosine and sine, along the last axis, of so many of a number of parts of a turn, as float64.
+
+    They are computed with a longer type where the processor has one: errors of factors add up from pass to pass. For
+    single precision, float64 is enough, and takes less memory.
+    """
+    angle = 8 * np.arctan(kind(1)) * (turns % number / kind(number))
+    return np.stack([np.cos(angle), np.sin(angle)], axis=-1).astype(np.float64, copy=False)
 
 
 @inlined

@@ -17,8 +17,8 @@ import numpy as np
 from calservice.model.block import Array
 from calservice.steps.compiled import compiled, inlined
 from calservice.steps.stage1._refpix_irs2_layout import LENGTH, LINE, LINES, SIZE, SLOTS, Layout
-from calservice.steps.stage1._refpix_irs2_passes_kernels import PARTS, product
-from calservice.steps.stage1._refpix_irs2_rows_kernels import OCTETS, SERIES, RowWork, roots, row_spectra
+from calservice.steps.stage1._refpix_irs2_passes_kernels import PARTS, product, roots
+from calservice.steps.stage1._refpix_irs2_rows_kernels import OCTETS, SERIES, RowWork, row_spectra
 from calservice.steps.stage1._refpix_irs2_vectors import (
     LANES,
     SPARE,

@@ -19,10 +19,11 @@ from calservice.steps.stage1._refpix_irs2_passes_kernels import (
     double_pass_of_eight,
     double_pass_of_four,
     load_rows,
+    roots,
 )
 from calservice.steps.stage1._refpix_irs2_vectors import LANES, load, put, transposed, widened
 
-__all__ = ["OCTETS", "SERIES", "RowWork", "roots", "row_spectra"]
+__all__ = ["OCTETS", "SERIES", "RowWork", "row_spectra"]
 
 SERIES = 128
 """Pixels of an output."""
@@ -70,12 +71,6 @@ def _tables() -> _Tables:
     places = np.empty(SIZE, np.int64)
     places[digits[0] + 8 * digits[1] + 64 * digits[2] + 512 * digits[3]] = np.arange(SIZE)
     return _Tables(first, second, third, places)
-
-
-def roots(turns: Array, number: int) -> Array:
-    """Return cosine and sine, along the last axis, of so many of a number of parts of a turn."""
-    angle = 2 * np.pi * (turns % number / number)
-    return np.stack([np.cos(angle), np.sin(angle)], axis=-1)
 
 
 def row_spectra(
