@@ -1,8 +1,9 @@
 """The forward Fourier transform of IRS2 time series, whose length is 89 times a power of two.
 
-NumPy computes it in double precision and rounds the result: any algorithm of that precision gives the same, but for one
-value in some 10^7. Here neighbouring values are taken for one complex value, whose transform has half the length.
-That transform is done as the inverse one, with real and imaginary parts swapped.
+NumPy computes it in double precision and rounds the result. Any algorithm of that precision gives the same, but for one
+value in some 10^7, next to the middle between two numbers: these are noted and settled. Here neighbouring values are
+taken for one complex value, whose transform has half the length. That transform is done as the inverse one, with real
+and imaginary parts swapped.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 from calservice.model.block import Array
 from calservice.steps.compiled import compiled, inlined
 from calservice.steps.stage1._refpix_irs2_layout import LENGTH, LINE, LINES, SIZE
+from calservice.steps.stage1._refpix_irs2_numpy_kernels import doubts, note, settle, tolerance
 from calservice.steps.stage1._refpix_irs2_passes_kernels import (
     PARTS,
     double_pass_of_eight,
@@ -67,11 +69,14 @@ class Work:
         (LENGTH,) float64.
     parts : ndarray
         (2, 89, _STRIDE) float64: a spectrum in parts, each of which ends with the first value of the next.
+    doubts : ndarray
+        Frequencies at which rounding is in doubt.
     """
 
     def __init__(self) -> None:
         self.values = aligned(np.empty(LENGTH + SPARE))
         self.parts = aligned(np.empty(2 * _LAST * _STRIDE + SPARE)).reshape(2, _LAST, _STRIDE)
+        self.doubts = doubts()
 
 
 @cache
@@ -102,18 +107,9 @@ def spectrum(series: Array, work: Work, out: Array) -> None:
     out : ndarray
         (2, LINES * LINE) float32: real and imaginary parts, rounded before they are divided; filled.
     """
+    scale = np.float64(np.float32(1) / np.float32(LENGTH))
     _transform(series, work, _LAST // 4)
-    _separate(
-        work.parts,
-        _tables()[-2],
-        _tables()[-1],
-        _HALF // 2 + 1,
-        np.empty(0),
-        np.float32(1) / np.float32(LENGTH),
-        out[0],
-        out[1],
-    )
-    _close(out)
+    _rounded(series, np.array([scale]), _HALF // 2 + 1, work, out)
 
 
 def band_spectrum(series: Array, band: Array, edge: int, work: Work, out: Array) -> None:
@@ -134,8 +130,17 @@ def band_spectrum(series: Array, band: Array, edge: int, work: Work, out: Array)
         are not 0.
     """
     _transform(series, work, -(-(edge * _LAST // _HALF + 1) // 2))
-    _separate(work.parts, _tables()[-2], _tables()[-1], edge, band, np.float32(1), out[0], out[1])
+    _rounded(series, band, edge, work, out)
+
+
+def _rounded(series: Array, factors: Array, count: int, work: Work, out: Array) -> None:
+    """Make the spectrum of the series of that of its pairs of values, rounded as by NumPy, times some factors."""
+    work.doubts[0] = 0
+    coarse, fine = _tables()[-2:]
+    _separate(work.parts, coarse, fine, count, factors, tolerance(series), work.doubts, out[0], out[1])
     _close(out)
+    if work.doubts[0]:
+        settle(series, work.doubts, factors, work.values, out)
 
 
 def _close(out: Array) -> None:
@@ -316,7 +321,15 @@ def _pass_of_89(sums: Array, differences: Array, factors: Array, n: int, out: Ar
 
 @compiled
 def _separate(
-    given: Array, coarse: Array, fine: Array, count: int, band: Array, scale: np.float32, real: Array, imaginary: Array
+    given: Array,
+    coarse: Array,
+    fine: Array,
+    count: int,
+    factors: Array,
+    error: float,
+    found: Array,
+    real: Array,
+    imaginary: Array,
 ) -> None:
     """Make the spectrum of a series of that of its pairs of values.
 
@@ -325,18 +338,20 @@ def _separate(
     given : ndarray
         (2, 89, _STRIDE) float64, as `_last_passes` makes it.
     coarse, fine : ndarray
-        Factors.
+        Factors of the very last pass.
     count : int
         How many frequencies are wanted on each side, up to half of all.
-    band : ndarray
-        (LENGTH // 2 + 1,) float64: what passes of each, or nothing.
-    scale : float32
-        Factor of the result.
+    factors : ndarray
+        (LENGTH // 2 + 1,) or (1,) float64: factors of each, or of all.
+    error : float
+        By how much the values may differ from NumPy's.
+    found : ndarray
+        `doubts`; frequencies are added.
     real, imaginary : ndarray
         (LINES * LINE,) float32; filled where wanted.
     """
     half = spread(0.5)
-    scales = spread(np.float64(scale))
+    errors = spread(error)
     for n in range(-(-count // _SHORT)):
         low, high = n, _LAST - 1 - n
         imaginary1, real1, imaginary2, real2 = given[0, low], given[1, low], given[0, high], given[1, high]
@@ -350,20 +365,28 @@ def _separate(
             x, y = r1 - r2, i1 + i2
             # minus i times the factor, whose angle is negative
             p, q = c * y - s * x, -(c * x + s * y)
-            _finish(half * (even + p), half * (odd + q), at, band, False, scales, real, imaginary)
+            _finish(half * (even + p), half * (odd + q), at, False, factors, errors, found, real, imaginary)
             mirror = _HALF - at - LANES + 1
-            _finish(half * (even - p), half * (q - odd), mirror, band, True, scales, real, imaginary)
+            _finish(half * (even - p), half * (q - odd), mirror, True, factors, errors, found, real, imaginary)
 
 
 @inlined
 def _finish(
-    real: Any, imaginary: Any, at: Any, band: Any, turned: Any, scale: Any, out_real: Any, out_imaginary: Any
+    real: Any,
+    imaginary: Any,
+    at: Any,
+    turned: Any,
+    factors: Any,
+    error: Any,
+    found: Any,
+    out_real: Any,
+    out_imaginary: Any,
 ) -> Any:
     """Round values of the spectrum, weigh and write them."""
     if turned:
         real, imaginary = backwards(real), backwards(imaginary)
-    x, y = rounded(real), rounded(imaginary)
-    factor = load(band, at) if band.size else scale
+    note(real, imaginary, at, error, found)
+    factor = spread(factors[0]) if factors.size == 1 else load(factors, at)
     place = at + at // SIZE * (LINE - SIZE)
-    put(out_real, place, rounded(widened(x) * factor))
-    put(out_imaginary, place, rounded(widened(y) * factor))
+    put(out_real, place, rounded(widened(rounded(real)) * factor))
+    put(out_imaginary, place, rounded(widened(rounded(imaginary)) * factor))

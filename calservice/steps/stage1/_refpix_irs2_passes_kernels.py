@@ -19,6 +19,7 @@ __all__ = [
     "double_pass_of_eight",
     "double_pass_of_four",
     "eight",
+    "four",
     "load_rows",
     "paired_pass_of_eight",
     "product",
@@ -77,7 +78,7 @@ def eight(real: Any, imaginary: Any, root: Any) -> Any:
 
 
 @inlined
-def _four(real: Any, imaginary: Any) -> Any:
+def four(real: Any, imaginary: Any) -> Any:
     """Transform four values."""
     r0, r1, r2, r3 = real
     i0, i1, i2, i3 = imaginary
@@ -204,7 +205,7 @@ def wide_pass_of_four(values: Array, at: int, factors: Array) -> None:
     step = _LAST * 2 * PARTS
     for n in range(_LAST):
         a = at + n * 2 * PARTS
-        r, i = _four(_load_wide_four(values, a, step), _load_wide_four(values, a + PARTS, step))
+        r, i = four(_load_wide_four(values, a, step), _load_wide_four(values, a + PARTS, step))
         put(values, a, r[0])
         put(values, a + PARTS, i[0])
         for m in range(1, 4):
@@ -243,7 +244,7 @@ def double_pass_of_four(values: Array, at: int, count: int, factors: Array) -> N
     step = count * PARTS
     for n in range(count):
         a = at + n * PARTS
-        r, i = _four(_load_four(values, a, step), _load_four(values, a + LANES, step))
+        r, i = four(_load_four(values, a, step), _load_four(values, a + LANES, step))
         put(values, a, r[0])
         put(values, a + LANES, i[0])
         for m in range(1, 4):

@@ -24,6 +24,7 @@ __all__ = [
     "aligned",
     "alternate",
     "backwards",
+    "different",
     "fused",
     "load",
     "load_wide",
@@ -228,6 +229,17 @@ def alternate(context: Any, vector: Any) -> Any:
         return context.make_tuple(builder, sig.return_type, parts)
 
     return _types.UniTuple(made, 2)(vector), build
+
+
+@_instruction
+def different(context: Any, a: Any, b: Any) -> Any:
+    """Return which of eight numbers of two vectors differ, as bits, from the lowest on."""
+
+    def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        bits = builder.bitcast(builder.fcmp_ordered("!=", *args), ir.IntType(LANES))
+        return builder.zext(bits, ir.IntType(64))
+
+    return _types.int64(a, a), build
 
 
 @_instruction
