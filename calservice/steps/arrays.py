@@ -8,7 +8,10 @@ import numpy as np
 
 from calservice.model.block import Array
 
-__all__ = ["group_flags", "owned", "owned_image"]
+__all__ = ["group_flags", "in_line", "owned", "owned_image"]
+
+_NARROW = 64
+"""Columns of images along whose rows loops take longer to begin than to run."""
 
 
 def owned(array: Array, dtype: type[np.generic] | np.dtype[Any]) -> Array:
@@ -40,3 +43,9 @@ def owned_image(array: Array | None, shape: tuple[int, int], dtype: type[np.gene
 def group_flags(flags: Array) -> Array:
     """Return the lowest eight bits of flags, which are those that groups have, as uint8."""
     return np.asarray(flags & 0xFF, dtype=np.uint8)
+
+
+def in_line(array: Array) -> Array:
+    """Return contiguous images of few columns as images of a single row; others as they are."""
+    narrow = array.shape[-1] < _NARROW and array.size > 0
+    return array.reshape(*array.shape[:-2], 1, -1) if narrow else array

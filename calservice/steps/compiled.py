@@ -63,9 +63,25 @@ def _compiled(**more: Any) -> Any:
             known = [cache_file(function.__globals__.get(name)) for name in function.__code__.co_names]
             stamps = [part._source_stamp for part in known if part is not None]
             file._source_stamp = frozenset({file._source_stamp}).union(*stamps)
+            file._load_index = _tolerant(file._load_index)
         return made
 
     return compile_with_parts
+
+
+def _tolerant(load: Callable[[], Any]) -> Callable[[], Any]:
+    """Return a function that loads the index of a cache, or an empty one instead of that of an earlier version.
+
+    That may name types of modules that are no longer there, which is found before their source is compared.
+    """
+
+    def loaded() -> Any:
+        try:
+            return load()
+        except (ImportError, AttributeError):
+            return {}
+
+    return loaded
 
 
 def cache_file(function: Any) -> Any:

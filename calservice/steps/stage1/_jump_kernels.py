@@ -11,7 +11,7 @@ import numpy as np
 
 from calservice.model.block import Array
 from calservice.model.dqflags import DO_NOT_USE, JUMP_DET
-from calservice.steps.compiled import compiled
+from calservice.steps.compiled import compiled, inlined
 from calservice.steps.stage1._jump_pixel import (
     clip_bounds,
     find_at_once,
@@ -22,6 +22,7 @@ from calservice.steps.stage1._jump_pixel import (
     typical_ordered,
 )
 from calservice.steps.stage1._jump_tiles import TILE, UNUSABLE, load_tile, order, pick, screen, screen_clipping
+from calservice.steps.vectors import SPARE, aligned
 
 __all__ = [
     "AT_ONCE",
@@ -92,7 +93,7 @@ def _clip(differences: Array, suspect: Array, limit: float, scratch: Array, jump
     return found
 
 
-@compiled
+@inlined
 def _flag(out: Array, y: int, x: int, jumps: Array) -> None:
     """Flag the jumps of one pixel."""
     ngroups = out.shape[1]
@@ -101,7 +102,7 @@ def _flag(out: Array, y: int, x: int, jumps: Array) -> None:
             out[n // (ngroups - 1), n % (ngroups - 1) + 1, y, x] |= JUMP_DET
 
 
-@compiled
+@inlined
 def _add_earlier(flags: Array, y: int, x: int, jumps: Array) -> int:
     """Count the jumps that a pixel has from before, and add them to those found; return how many there are more."""
     nints, ngroups = flags.shape[:2]
@@ -131,7 +132,7 @@ def _drop_emptied(out: Array, y: int, x: int, jumps: Array, emptied: Array) -> i
     return count
 
 
-@compiled
+@inlined
 def _spreading(
     differences: Array, jumps: Array, middle: float, sigma: float, between: tuple[float, float], places: Array
 ) -> int:
@@ -183,7 +184,7 @@ def _noise(readnoise: Array, gain: Array, nframes: float, noise: Array, variance
         variance[c] = noise[c] / np.float32(nframes)
 
 
-@compiled
+@inlined
 def _find(
     steps: Array,
     ordered: Array,
@@ -258,8 +259,8 @@ def find_jumps(
     found, suspect = np.empty(most, np.uint8), np.empty(most, np.uint8)
     sets, sums = np.empty((apart, most), np.uint8), np.empty((2, most))
     chosen, picked = np.empty(most + 1, np.int64), np.empty((most, differences), np.float32)
-    ordered = np.zeros((differences, most), np.float32)
-    signed = np.zeros((differences, most), np.float32)
+    ordered = aligned(np.zeros(differences * most + SPARE, np.float32)).reshape(differences, most)
+    signed = aligned(np.zeros(differences * most + SPARE, np.float32)).reshape(differences, most)
     work, jumps = np.empty(differences), np.zeros(differences, np.uint8)
     places = np.empty(differences, np.int64)
     events, happened = np.empty((1024, 3), np.int64), 0

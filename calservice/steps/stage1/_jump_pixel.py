@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from calservice.model.block import Array
-from calservice.steps.compiled import compiled
+from calservice.steps.compiled import compiled, inlined
 
 __all__ = [
     "clip_bounds",
@@ -82,7 +82,7 @@ def finite(values: Array, out: Array) -> int:
     return count
 
 
-@compiled
+@inlined
 def _ordered_median(ordered: Array, low: int, high: int) -> float:
     """Return the median of values in order, those from index ``low`` to ``high``; NaN of none."""
     count = high - low
@@ -92,7 +92,7 @@ def _ordered_median(ordered: Array, low: int, high: int) -> float:
     return float(upper if count % 2 else (np.float64(ordered[low + count // 2 - 1]) + upper) / 2.0)
 
 
-@compiled
+@inlined
 def _clipped_median(ordered: Array, low: int, high: int) -> float:
     """Return the median size of differences from index ``low`` to ``high`` as the one-by-one search takes it.
 
@@ -104,15 +104,16 @@ def _clipped_median(ordered: Array, low: int, high: int) -> float:
         largest = ordered[high - 1]
         while high > low and ordered[high - 1] == largest:
             high -= 1
-    return _ordered_median(ordered, low, high)
+    middle: float = _ordered_median(ordered, low, high)
+    return middle
 
 
-@compiled
+@inlined
 def _distance(size: float, middle: float) -> float:
     return abs(np.float64(np.float32(np.float64(size) - middle)))
 
 
-@compiled
+@inlined
 def find_one_by_one(
     differences: Array,
     ordered: Array,
@@ -177,14 +178,14 @@ def typical(differences: Array, noise2: float, nframes: float, scratch: Array) -
     return middle, np.sqrt(abs(middle) + noise2 / nframes)
 
 
-@compiled
+@inlined
 def typical_ordered(ordered: Array, total: int, noise2: float, nframes: float) -> tuple[float, float]:
     """Return the same if the differences are in order."""
     middle = _ordered_median(ordered, 0, total)
     return middle, np.sqrt(abs(middle) + noise2 / nframes)
 
 
-@compiled
+@inlined
 def find_at_once(differences: Array, middle: float, sigma: float, limit: float, jumps: Array) -> int:
     """Find all differences that are further from the median than ``limit`` times the expected noise."""
     jumps[:] = 0

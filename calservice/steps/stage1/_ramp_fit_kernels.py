@@ -42,6 +42,7 @@ from calservice.steps.stage1._ramp_fit_tiles import (
     load_ramps,
     median_network,
 )
+from calservice.steps.vectors import SPARE, aligned
 
 __all__ = ["TABLED", "fit_ramps", "load_pixels", "median_network", "weight_table"]
 
@@ -268,7 +269,8 @@ def fit_ramps(
     most, slots = _tile_size(nints, used)
     ramps, flags = np.empty((slots, used, TILE), np.float32), np.empty((slots, used, TILE), np.uint8)
     counts, state = np.empty((slots, 5, TILE), np.uint16), np.empty((5, TILE), np.uint32)
-    steps, valid = np.empty((max(used - 1, 0), TILE), np.float32), np.empty(TILE, np.uint16)
+    steps = aligned(np.empty(max(used - 1, 0) * TILE + SPARE, np.float32)).reshape(-1, TILE)
+    valid = np.empty(TILE, np.uint16)
     rates, totals, pixels = np.empty(TILE), np.empty((5, TILE)), np.empty((3, TILE))
     room = room_for_flagged(used)
     sums, values = np.ones((4, TILE)), np.empty((4, TILE))

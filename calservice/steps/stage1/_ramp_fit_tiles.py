@@ -12,8 +12,9 @@ import numpy as np
 
 from calservice.model.block import Array
 from calservice.model.dqflags import DO_NOT_USE, JUMP_DET, SATURATED
-from calservice.steps.compiled import compiled, larger, smaller
+from calservice.steps.compiled import compiled
 from calservice.steps.stage1._ramp_fit_segments import INVALID, LASTING
+from calservice.steps.vectors import exchange
 
 __all__ = [
     "FOUND",
@@ -148,7 +149,8 @@ def _steps(ramps: Array, flags: Array, width: int, steps: Array, valid: Array) -
 @compiled
 def sort_columns(values: Array, width: int) -> None:
     """Sort each pixel's values, in the order of comparisons of merge exchange (Knuth, TAOCP 3, 5.2.2, algorithm M)."""
-    n = values.shape[0]
+    n, row = values.shape
+    flat = values.reshape(-1)
     top = 1
     while 2 * top < n:
         top *= 2
@@ -158,10 +160,7 @@ def sort_columns(values: Array, width: int) -> None:
         while True:
             for first in range(r, n - d, 2 * p):
                 for j in range(first, min(first + p, n - d)):
-                    lower, upper = values[j, :width], values[j + d, :width]
-                    for c in range(width):
-                        a, b = lower[c], upper[c]
-                        lower[c], upper[c] = smaller(a, b), larger(a, b)
+                    exchange(flat, j * row, (j + d) * row, width)
             if q == p:
                 break
             d, q, r = q - p, q // 2, p
@@ -211,11 +210,9 @@ def add_medians(
             rates[c] += ramps[0, c] / times[1]
         return
     _steps(ramps, flags, width, steps, valid)
+    flat, row = steps.reshape(-1), steps.shape[1]
     for k in range(network.shape[0]):
-        lower, upper = steps[network[k, 0], :width], steps[network[k, 1], :width]
-        for c in range(width):
-            a, b = lower[c], upper[c]
-            lower[c], upper[c] = smaller(a, b), larger(a, b)
+        exchange(flat, network[k, 0] * row, network[k, 1] * row, width)
     half = (n - 1) // 2
     low, high = steps[max(half - 1, 0)], steps[half]
     middle = high if n % 2 == 0 else low

@@ -107,10 +107,8 @@ def clipped_mean(values: Array, limit: float) -> Number | None:
 
     if not values.size:
         return None
-    if np.all(values == values[0]):
-        return np.float64(values[0])
-    mean, left = clipped(np.ascontiguousarray(values).copy(), values.dtype.type(limit))
-    return values.dtype.type(mean) if left else np.float64(np.nan)  # none is left of values that are no numbers
+    mean, left = clipped(np.ascontiguousarray(values), values.dtype.type(limit))
+    return values.dtype.type(mean) if left else np.float64(mean)
 
 
 def average(a: Number | None, b: Number | None) -> Number | None:

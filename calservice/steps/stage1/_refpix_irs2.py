@@ -84,7 +84,7 @@ def prepare_irs2(reference: Reference) -> Reference:
         ``alpha`` and ``beta``, (4, 2 LENGTH) float32, and ``dq_table`` if it is there.
     """
     from calservice.steps.stage1._refpix_irs2_inverse_kernels import TILE, arrange
-    from calservice.steps.stage1._refpix_irs2_vectors import SPARE, aligned
+    from calservice.steps.vectors import SPARE, aligned
 
     table, count = reference["irs2_table"], _TILES * TILE
     names = [f"{kind}_{n}" for kind in ("alpha", "beta") for n in range(_AMPLIFIERS)]

@@ -25,7 +25,7 @@ from calservice.steps.stage1._refpix_irs2_passes_kernels import (
     product,
     roots,
 )
-from calservice.steps.stage1._refpix_irs2_vectors import (
+from calservice.steps.vectors import (
     LANES,
     SPARE,
     aligned,

@@ -27,7 +27,7 @@ from calservice.steps.stage1._refpix_irs2_passes_kernels import (
     wide_pass_of_eight,
     wide_pass_of_four,
 )
-from calservice.steps.stage1._refpix_irs2_vectors import (
+from calservice.steps.vectors import (
     LANES,
     SPARE,
     aligned,

@@ -14,7 +14,7 @@ import numpy as np
 from calservice.model.block import Array
 from calservice.steps.compiled import compiled, inlined
 from calservice.steps.stage1._refpix_irs2_passes_kernels import load_rows
-from calservice.steps.stage1._refpix_irs2_vectors import (
+from calservice.steps.vectors import (
     LANES,
     load,
     put,

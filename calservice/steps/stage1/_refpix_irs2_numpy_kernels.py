@@ -19,7 +19,7 @@ from calservice.model.block import Array
 from calservice.steps.compiled import compiled, inlined
 from calservice.steps.stage1._refpix_irs2_layout import LENGTH, LINE, LINES, SIZE
 from calservice.steps.stage1._refpix_irs2_passes_kernels import eight, four, load_rows, times
-from calservice.steps.stage1._refpix_irs2_vectors import LANES, different, put, rounded, spread, widened
+from calservice.steps.vectors import LANES, different, put, rounded, spread, widened
 
 __all__ = ["doubts", "frequency", "note", "numpy_roots", "settle", "tolerance"]
 

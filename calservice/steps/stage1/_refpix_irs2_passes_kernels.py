@@ -12,7 +12,7 @@ import numpy as np
 
 from calservice.model.block import Array
 from calservice.steps.compiled import compiled, inlined
-from calservice.steps.stage1._refpix_irs2_vectors import LANES, fused, load, load_wide, put, spread, spread_wide
+from calservice.steps.vectors import LANES, fused, load, load_wide, put, spread, spread_wide
 
 __all__ = [
     "PARTS",

@@ -19,7 +19,7 @@ from calservice.steps.compiled import compiled, inlined
 from calservice.steps.stage1._refpix_irs2_layout import LENGTH, LINE, LINES, SIZE, SLOTS, Layout
 from calservice.steps.stage1._refpix_irs2_passes_kernels import PARTS, product, roots
 from calservice.steps.stage1._refpix_irs2_rows_kernels import OCTETS, SERIES, RowWork, row_spectra
-from calservice.steps.stage1._refpix_irs2_vectors import (
+from calservice.steps.vectors import (
     LANES,
     SPARE,
     aligned,

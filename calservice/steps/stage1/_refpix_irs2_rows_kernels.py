@@ -21,7 +21,7 @@ from calservice.steps.stage1._refpix_irs2_passes_kernels import (
     load_rows,
     roots,
 )
-from calservice.steps.stage1._refpix_irs2_vectors import LANES, load, put, transposed, widened
+from calservice.steps.vectors import LANES, load, put, transposed, widened
 
 __all__ = ["OCTETS", "SERIES", "RowWork", "row_spectra"]
 

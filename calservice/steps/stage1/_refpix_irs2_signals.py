@@ -111,7 +111,7 @@ class Buffers:
     def __init__(self) -> None:
         from calservice.steps.stage1._refpix_irs2_fft_kernels import Work
         from calservice.steps.stage1._refpix_irs2_rows_kernels import RowWork
-        from calservice.steps.stage1._refpix_irs2_vectors import SPARE, aligned
+        from calservice.steps.vectors import SPARE, aligned
 
         spectra = (aligned(np.zeros(2 * LINES * LINE + SPARE, np.float32)).reshape(2, -1) for _ in range(3))
         self.own, self.common, self.band = spectra

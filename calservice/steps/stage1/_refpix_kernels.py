@@ -2,17 +2,54 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from calservice.model.block import Array
-from calservice.steps.compiled import compiled
+from calservice.steps.compiled import compiled, inlined
 
 __all__ = ["running_medians", "subtract_drifts", "subtract_drifts_miri", "subtract_drifts_of_outputs"]
 
 
+@inlined
+def _reflected(row: Any, nrows: Any) -> Any:
+    """Return which row stands for one before the first or after the last."""
+    return -row if row < 0 else 2 * (nrows - 1) - row if row >= nrows else row
+
+
+@inlined
+def _add(values: Any, good: Any, window: Any, count: Any) -> Any:
+    """Add the good ones of some values to those in order in a window, unless they are NaN; return how many it has."""
+    for x in range(values.size):
+        value = values[x]
+        if good[x] and not np.isnan(value):
+            place = count
+            while place > 0 and window[place - 1] > value:
+                window[place] = window[place - 1]
+                place -= 1
+            window[place] = value
+            count += 1
+    return count
+
+
+@inlined
+def _remove(values: Any, good: Any, window: Any, count: Any) -> Any:
+    """Undo `_add`."""
+    for x in range(values.size):
+        value = values[x]
+        if good[x] and not np.isnan(value):
+            count -= 1
+            place, last = count, window[count]
+            while last != value:
+                place -= 1
+                last, window[place] = window[place], last
+    return count
+
+
 @compiled
 def running_medians(values: Array, good: Array, length: int) -> Array:
-    """Return the median of the good values in a window of rows around each row, NaN where there is none.
+    """Return the median of the good values in a window of rows around each row, NaN where there is none or one is NaN.
 
     The rows are continued by reflection at both ends, without repeating the last one. A median between two values is
     rounded to the type of the values.
@@ -33,29 +70,28 @@ def running_medians(values: Array, good: Array, length: int) -> Array:
     """
     nrows, ncols = values.shape
     made = np.empty(nrows, np.float64)
-    window = np.empty(length * ncols, values.dtype)
+    window, count, holes = np.empty(length * ncols, values.dtype), 0, 0
+    two = values.dtype.type(2)
+    unknown = np.zeros(nrows, np.int64)
     for y in range(nrows):
-        count = 0
-        holed = False
-        for row in range(y - length // 2, y - length // 2 + length):
-            at = -row if row < 0 else 2 * (nrows - 1) - row if row >= nrows else row
-            for x in range(ncols):
-                if good[at, x]:
-                    value = values[at, x]
-                    holed |= np.isnan(value)
-                    place = count
-                    while place > 0 and window[place - 1] > value:
-                        window[place] = window[place - 1]
-                        place -= 1
-                    window[place] = value
-                    count += 1
-        if count == 0 or holed:
+        for x in range(ncols):
+            unknown[y] += good[y, x] and np.isnan(values[y, x])
+    for y in range(1 - length, nrows):
+        if y > 0:
+            gone = _reflected(y - 1 - length // 2, nrows)
+            count = _remove(values[gone], good[gone], window, count)
+            holes -= unknown[gone]
+        new = _reflected(y - length // 2 + length - 1, nrows)
+        count = _add(values[new], good[new], window, count)
+        holes += unknown[new]
+        if y < 0:
+            continue
+        if count == 0 or holes > 0:
             made[y] = np.nan
         elif count % 2:
             made[y] = window[count // 2]
         else:
-            window[0] = (window[count // 2 - 1] + window[count // 2]) / values.dtype.type(2)
-            made[y] = window[0]
+            made[y] = (window[count // 2 - 1] + window[count // 2]) / two
     return made
 
 

@@ -77,16 +77,21 @@ def pairwise_sum(values: Array, size: int) -> Any:
 
 @compiled
 def clipped(values: Array, limit: float) -> tuple[Any, int]:
-    """Return the mean without outliers, and how many values are left; arguments as of ``clipped_mean``.
+    """Return the mean without outliers, and how many values are left; the number that all are, or NaN, and 0.
 
     Parameters
     ----------
     values : ndarray
-        One-dimensional, contiguous, float32 or float64, not empty; used up.
+        One-dimensional, contiguous, float32 or float64, not empty.
     limit : number
         In standard deviations, in the type of the values.
     """
-    count = values.size
+    count, others = values.size, 0
+    for value in values:
+        others += value != values[0]
+    if others == 0:
+        return values[0], 0
+    values = values.copy()
     squares = np.empty_like(values)
     while True:
         kept = values[:count]
@@ -102,6 +107,8 @@ def clipped(values: Array, limit: float) -> tuple[Any, int]:
             if low <= kept[n] <= high:
                 values[left] = kept[n]
                 left += 1
-        if left in (0, count):
+        if left == 0:
+            return values.dtype.type(np.nan), left  # of values that are no numbers
+        if left == count:
             return centre, left
         count = left

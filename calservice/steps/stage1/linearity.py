@@ -7,7 +7,7 @@ import numpy as np
 from calservice.model.block import Array, Block, Reach
 from calservice.model.dqflags import NO_LIN_CORR
 from calservice.model.step import ExposureInfo, Params, ReferenceNeed, References, Step
-from calservice.steps.arrays import owned
+from calservice.steps.arrays import in_line, owned
 
 __all__ = ["STEP", "LinearityParams"]
 
@@ -72,7 +72,8 @@ def correct(block: Block, references: References, params: LinearityParams, info:
         inverse = _usable(reference["inv_coeffs"], flags, pixeldq)
         data = kernels.correct_reads(block["data"], block["groupdq"], forward, inverse, info.nframes)
     else:
-        data = kernels.correct_groups(block["data"], block["groupdq"], forward)
+        given = block["data"]
+        data = kernels.correct_groups(*map(in_line, (given, block["groupdq"], forward))).reshape(given.shape)
     made: dict[str, Array] = {"data": data, "pixeldq": pixeldq}
     if "zeroframe" in block:
         zero = block["zeroframe"]

@@ -16,7 +16,7 @@ from numba.core.typing import templates
 from numba.extending import intrinsic, register_model
 
 from calservice.model.block import Array
-from calservice.steps.compiled import compiled
+from calservice.steps.compiled import compiled, inlined
 
 __all__ = [
     "LANES",
@@ -25,7 +25,10 @@ __all__ = [
     "alternate",
     "backwards",
     "different",
+    "exchange",
     "fused",
+    "greater",
+    "lesser",
     "load",
     "load_wide",
     "put",
@@ -240,6 +243,38 @@ def different(context: Any, a: Any, b: Any) -> Any:
         return builder.zext(bits, ir.IntType(64))
 
     return _types.int64(a, a), build
+
+
+def _of_two(comparison: str) -> Any:
+    def typed(context: Any, a: Any, b: Any) -> Any:
+        def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            return builder.select(builder.fcmp_ordered(comparison, *args), *args)
+
+        return a(a, b), build
+
+    return _instruction(typed)
+
+
+lesser = _of_two("<")
+"""The smaller ones of the numbers of two vectors: ``lesser(a, b)``."""
+greater = _of_two(">=")
+"""The others: ``greater(a, b)``."""
+
+
+@inlined
+def exchange(values: Any, first: Any, second: Any, count: Any) -> Any:
+    """Put the smaller ones of neighbouring numbers at one place in an array, and the others at another place.
+
+    ``values`` is contiguous and of one dimension, ``first`` and ``second`` are where so many numbers begin.
+    """
+    whole = count // (2 * LANES) * (2 * LANES)
+    for n in range(0, whole, 2 * LANES):
+        a, b = load_wide(values, first + n), load_wide(values, second + n)
+        put(values, first + n, lesser(a, b))
+        put(values, second + n, greater(a, b))
+    for n in range(whole, count):
+        a, b = values[first + n], values[second + n]
+        values[first + n], values[second + n] = (a, b) if a < b else (b, a)
 
 
 @_instruction
