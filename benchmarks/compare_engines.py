@@ -2,7 +2,7 @@
 
 Four exposures: NIRCam full frame, 1 integration of 10 groups; MIRI full frame, 2 of 50; NIRSpec IRS2, 1 of 10; a time
 series of NIRCam SUBGRISM256, 200 of 5. Files in, files out, each exposure in a process of its own, as a worker runs
-it. Told are medians of
+it. Engines take turns. Told are medians of
 
 - warm: the whole task in a worker that has run one before, so without imports, but for its start with all that a
   worker does;
@@ -80,37 +80,53 @@ class Measured:
         return ", ".join(f"{name} {getattr(other, kind) / getattr(self, kind):.1f}x" for kind, name in pairs)
 
 
-def measured(ready: Prepared, engine: str, out: Path, threads: int, repeat: int) -> Measured:
-    """Run an exposure in a worker, one time more than asked for, and by commands."""
-    words = [ready.mode.pipeline, str(ready.exposure), *ready.words, f"--output_dir={out}"]
-    told = json.dumps({"words": words, "engine": engine, "threads": threads, "times": repeat + 1})
-    # threads of numeric libraries count, too
-    environment = dict(ready.environment) | dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
-    done = subprocess.run([sys.executable, __file__, "--worker", told], env=environment, stdout=-1, check=True)
-    runs = json.loads(done.stdout.splitlines()[-1])
-    commands = []
-    for _ in range(repeat):
+class Worker:
+    """A worker that runs an exposure as often as it is asked to."""
+
+    def __init__(self, ready: Prepared, engine: str, out: Path, threads: int) -> None:
+        self.call = lambda: ready.run(engine, out, "--threads", str(threads))
+        words = [ready.mode.pipeline, str(ready.exposure), *ready.words, f"--output_dir={out}"]
+        told = json.dumps({"words": words, "engine": engine, "threads": threads})
+        # threads of numeric libraries count, too
+        environment = dict(ready.environment) | dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
+        command = [sys.executable, __file__, "--worker", told]
+        self._process = subprocess.Popen(command, env=environment, stdin=-1, stdout=-1, text=True)
+        self.runs: list[tuple[float, float]] = []
+        self.commands: list[float] = []
+
+    def run(self) -> None:
+        """Run the exposure once more."""
+        stdin: Any = self._process.stdin
+        stdout: Any = self._process.stdout
+        print(file=stdin, flush=True)
+        seconds, size = json.loads(stdout.readline())
+        self.runs.append((seconds, size))
+
+    def run_command(self) -> None:
+        """Run the exposure by a command of its own."""
         begun = time.monotonic()
-        ready.run(engine, out, "--threads", str(threads))
-        commands.append(time.monotonic() - begun)
-    warm, peaks = (statistics.median(values) for values in zip(*runs[1:], strict=True))
-    return Measured(runs[0][0], warm, statistics.median(commands), peaks / 2**30)
+        self.call()
+        self.commands.append(time.monotonic() - begun)
+
+    def ended(self) -> Measured:
+        """End the worker, and return what was measured."""
+        self._process.communicate()
+        warm, peaks = (statistics.median(values) for values in zip(*self.runs[1:], strict=True))
+        return Measured(self.runs[0][0], warm, statistics.median(self.commands), peaks / 2**30)
 
 
-def work(words: Sequence[str], engine: Any, threads: int, times: int) -> None:
-    """Be a worker that runs an exposure several times, and print the seconds and bytes of each."""
+def work(words: Sequence[str], engine: Any, threads: int) -> None:
+    """Be a worker that runs an exposure for each line of input, and prints the seconds and bytes that it took."""
     from calservice import single
     from calservice.service.jobs import launch
 
     plan = single.make_plan(words[0], words[1:], single.Options(engine=engine, threads=threads))
     assert plan is not None
-    runs = []
-    for _ in range(times):
+    for _ in sys.stdin:
         begun = time.monotonic()
         [outcome] = launch(plan, workers=1, threads=threads)
         assert outcome.status == "COMPLETE", outcome.message
-        runs.append((time.monotonic() - begun, outcome.peak_memory))
-    print(json.dumps(runs))
+        print(json.dumps((time.monotonic() - begun, outcome.peak_memory)), flush=True)
 
 
 def settle(readnoise: Path) -> None:
@@ -125,13 +141,24 @@ def measure(mode: Mode, folder: Path, options: Any) -> None:
     ready = prepared(mode, folder)
     settle(folder / "readnoise.fits")
     os.sync()
-    native = {n: measured(ready, "native", folder / "native", n, options.repeat) for n in options.threads}
-    official = measured(ready, "jwst", folder / "jwst", 1, options.official)
+    kinds = [("jwst", 1), *(("native", n) for n in options.threads)]
+    workers = {kind: Worker(ready, kind[0], folder / kind[0], kind[1]) for kind in kinds}
+    # they take turns: a machine that others use, too, changes its speed within minutes
+    for turn in range(options.repeat + 1):
+        for (engine, _), worker in workers.items():
+            if engine == "native" or turn <= options.official:
+                worker.run()
+                if turn:
+                    worker.run_command()
+    found = {kind: worker.ended() for kind, worker in workers.items()}
+    official = found["jwst", 1]
     same = compare_places(str(folder / "native"), str(folder / "jwst")).same
     print(f"{mode.name}: products {'the same' if same else 'DIFFERENT'}")
-    for name, found in (("jwst", official), *((f"native, {n} threads", found) for n, found in native.items())):
-        seconds = f"warm {found.warm:.2f} s, command {found.command:.1f} s, first {found.first:.1f} s"
-        print(f"  {name}: {seconds}, {found.peak:.2f} GiB; less: {found.against(official)}", flush=True)
+    for (engine, threads), one in found.items():
+        seconds = f"warm {one.warm:.2f} s, command {one.command:.1f} s, first {one.first:.1f} s"
+        print(
+            f"  {engine}, {threads} threads: {seconds}, {one.peak:.2f} GiB; less: {one.against(official)}", flush=True
+        )
 
 
 def main() -> None:
