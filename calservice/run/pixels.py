@@ -55,13 +55,18 @@ def open_lazily(path: Path, kind: Any) -> tuple[Any, dict[str, Array]]:
             made.append(fits.ImageHDU(_place_holder(name, array.shape), _plain(hdu.header), name=hdu.name))
         model = kind(made)
     model.meta.filename = path.name
+    for name in ("pixeldq", "groupdq"):
+        if name not in pixels and model.hasattr(name) and not getattr(model, name).any():
+            # the system gives memory to zeros only where they are changed
+            setattr(model, name, np.zeros(getattr(model, name).shape, DTYPES[name]))
     return model, pixels
 
 
 def _place_holder(name: str, shape: tuple[int, ...]) -> Array:
-    """Return one image of NaN or 0 with as many axes; of all of them, a model would make copies."""
+    """Return one image of NaN or 0 with as many axes, without memory of its own; of all, a model would make copies."""
     kind = np.dtype(DTYPES[name])
-    return np.full((*(1 for _ in shape[:-2]), *shape[-2:]), np.nan if kind.kind == "f" else 0, kind)
+    value = np.array(np.nan if kind.kind == "f" else 0, kind)
+    return np.broadcast_to(value, (*(1 for _ in shape[:-2]), *shape[-2:]))
 
 
 def _plain(header: Any) -> Any:

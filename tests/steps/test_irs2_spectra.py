@@ -57,6 +57,6 @@ def test_spectra(series: Array, least: int, most: int, buffers: Buffers) -> None
 
     band = np.zeros(HALF + 1)
     band[:3000], band[-3000:] = 1.0, 0.3
-    buffers.band[:] = 0
-    band_spectrum(series, band, 3000, buffers.work, buffers.band)
-    assert np.array_equal(unpacked(buffers.band), (expected * band).astype(np.float32))
+    buffers.own[:] = 0
+    band_spectrum(series, band, 3000, buffers.work, buffers.own)
+    assert np.array_equal(unpacked(buffers.own), (expected * band).astype(np.float32))

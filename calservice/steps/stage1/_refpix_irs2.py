@@ -263,7 +263,7 @@ def _correct_frames(
     chosen = np.ones(SAMPLES, np.bool_) if keep.all() else ~where.reference
     slots, plain, targets = where.slots[chosen], ~where.reference[chosen], np.cumsum(keep) - 1
     buffers = Buffers()
-    work, drift = buffers.work, buffers.inverse
+    work, drift = buffers.work, buffers.series
     for g, (frame, made) in enumerate(zip(frames, out, strict=True)):
         common = (frame, mean, *source)
         kernels.sampled(*common, where.rows[0], where.slots, where.slots, where.backwards, lines[0, g], buffers.series)

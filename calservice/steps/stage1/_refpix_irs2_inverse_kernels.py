@@ -16,13 +16,13 @@ import numpy as np
 from calservice.model.block import Array
 from calservice.steps.compiled import compiled, inlined
 from calservice.steps.stage1._refpix_irs2_layout import LENGTH, LINE, SIZE
+from calservice.steps.stage1._refpix_irs2_numpy_kernels import numpy_roots, root
 from calservice.steps.stage1._refpix_irs2_passes_kernels import (
     PARTS,
     eight,
     load_rows,
     paired_pass_of_eight,
     product,
-    roots,
     times,
     wide_pass_of_eight,
     wide_pass_of_four,
@@ -67,23 +67,35 @@ class _Tables(NamedTuple):
 
 @cache
 def _tables() -> _Tables:
-    made = []
-    before = 1
-    for radix in (8, 8, 8, 8, 4):
-        length = LENGTH // (before * radix)
-        steps = np.arange(1, radix)[:, None] * np.arange(length)[None, :] * before
-        made.append(_single(steps, LENGTH))
+    roots = numpy_roots()
+    first = np.empty((_ROWS // TILE, 64, TILE // LANES, 7, 2, LANES), np.float32)
+    _fill_first(*roots, first)
+    made, before = [first], 8
+    for radix in (8, 8, 8, 4):
+        made.append(np.empty((LENGTH // (before * radix), radix - 1, 2), np.float32))
+        _fill(*roots, before, made[-1])
         before *= radix
-    first = made[0].reshape(7, 64, _ROWS // TILE, TILE // LANES, LANES, 2).transpose(2, 1, 3, 0, 5, 4)
-    last = _single(np.arange(_LAST), _LAST)
+    last = np.empty((_LAST, 1, 2), np.float32)
+    _fill(*roots, LENGTH // _LAST, last)
     half = np.arange(1, _LAST // 2 + 1)
-    pairs = last[half[:, None] * half % _LAST].reshape(len(half) // 2, 2, len(half), 2).transpose(0, 2, 3, 1)
-    rest = (np.moveaxis(factors, 0, 1) for factors in made[1:])
-    return _Tables(*(np.ascontiguousarray(factors).reshape(-1) for factors in (first, *rest, pairs)))
+    made.append(last[half[:, None] * half % _LAST].reshape(len(half) // 2, 2, len(half), 2).transpose(0, 2, 3, 1))
+    return _Tables(*(np.ascontiguousarray(factors).reshape(-1) for factors in made))
 
 
-def _single(turns: Array, number: int) -> Array:
-    return roots(turns, number, np.float64).astype(np.float32)
+@compiled
+def _fill_first(fine: Array, coarse: Array, out: Array) -> None:
+    """Fill the factors of the first pass, (tile, row of a tile, octet of frequencies, result, part, frequency)."""
+    for t, p, h, m in np.ndindex(out.shape[:4]):
+        for n in range(LANES):
+            place = p * _ROWS + t * TILE + h * LANES + n
+            out[t, p, h, m, 0, n], out[t, p, h, m, 1, n] = root(fine, coarse, place * (m + 1))
+
+
+@compiled
+def _fill(fine: Array, coarse: Array, before: int, out: Array) -> None:
+    """Fill the factors of a later pass, (place, result, part), before which there were so many series."""
+    for n, m in np.ndindex(out.shape[:2]):
+        out[n, m, 0], out[n, m, 1] = root(fine, coarse, n * (m + 1) * before)
 
 
 @compiled

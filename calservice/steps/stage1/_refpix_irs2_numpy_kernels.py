@@ -21,7 +21,7 @@ from calservice.steps.stage1._refpix_irs2_layout import LENGTH, LINE, LINES, SIZ
 from calservice.steps.stage1._refpix_irs2_passes_kernels import eight, four, load_rows, times
 from calservice.steps.vectors import LANES, different, put, rounded, spread, widened
 
-__all__ = ["doubts", "frequency", "note", "numpy_roots", "settle", "tolerance"]
+__all__ = ["doubts", "frequency", "note", "numpy_roots", "root", "settle", "tolerance"]
 
 _MOST = 1000
 """Values that are transformed one by one; if there are more, NumPy transforms the series."""
@@ -39,10 +39,10 @@ _HALF_ROOT = 0.70710678118654752440
 def numpy_roots() -> tuple[Array, Array]:
     """Return the fine and the coarse roots of unity whose products are NumPy's factors, (n, 2) float64."""
     coarse = range(0, LENGTH // 2 + 1, _FINE)
-    return np.array([_root(n) for n in range(_FINE)]), np.array([_root(n) for n in coarse])
+    return np.array([_exact(n) for n in range(_FINE)]), np.array([_exact(n) for n in coarse])
 
 
-def _root(n: int) -> tuple[float, float]:
+def _exact(n: int) -> tuple[float, float]:
     """Return cosine and sine of n parts of `LENGTH` of a turn, up to half of it, by way of the first eighth."""
     part = float(np.arctan(np.longdouble(1)) / LENGTH)
     quarters, eighths = divmod(8 * n, 2 * LENGTH)
@@ -117,8 +117,8 @@ def _frequencies(series: Array, frequencies: Array, fine: Array, coarse: Array, 
 
 
 @inlined
-def _factor(fine: Any, coarse: Any, n: Any) -> Any:
-    """Return cosine and sine of n parts of `LENGTH` of a turn."""
+def root(fine: Any, coarse: Any, n: Any) -> Any:
+    """Return cosine and sine of n parts of `LENGTH` of a turn, as NumPy computes them; n is from 0 to LENGTH."""
     past = 2 * n > LENGTH
     n = LENGTH - n if past else n
     a, b = n & (_FINE - 1), n >> _SHIFT
@@ -139,7 +139,7 @@ def _chosen(values: Any, m: Any) -> Any:
 def _turn(real: Any, imaginary: Any, step: Any, fine: Any, coarse: Any) -> Any:
     """Multiply values by the factors of a result other than the first."""
     for i in range(1, real.size if step else 0):
-        c, s = _factor(fine, coarse, step * i)
+        c, s = root(fine, coarse, step * i)
         real[i], imaginary[i] = times(real[i], imaginary[i], c, s)
 
 
@@ -217,8 +217,8 @@ def _one_of_89(real: Any, imaginary: Any, m: Any, fine: Any, coarse: Any) -> Any
     a, b, x, y = real[0], imaginary[0], 0.0, 0.0
     near = min(m, _LAST - m)
     for j in range(1, _LAST // 2, 2):
-        c, s = _factor(fine, coarse, j * near % _LAST * (LENGTH // _LAST))
-        d, t = _factor(fine, coarse, (j + 1) * near % _LAST * (LENGTH // _LAST))
+        c, s = root(fine, coarse, j * near % _LAST * (LENGTH // _LAST))
+        d, t = root(fine, coarse, (j + 1) * near % _LAST * (LENGTH // _LAST))
         r1, i1, r2, i2 = real[j], imaginary[j], real[j + 1], imaginary[j + 1]
         q1, h1, q2, h2 = real[_LAST - j], imaginary[_LAST - j], real[_LAST - j - 1], imaginary[_LAST - j - 1]
         if m == 0 or j == 1:

@@ -96,14 +96,15 @@ class Buffers:
 
     Attributes
     ----------
-    own, common, band : ndarray
-        (2, LINES * LINE) float32: real and imaginary parts of a spectrum; of ``band``, those that do not pass are 0.
+    own, common : ndarray
+        (2, LINES * LINE) float32: real and imaginary parts of a spectrum.
     work : Work
         For transforms.
-    series, filled : ndarray
-        (SIZE, SLOTS) float32: the reference output, as it was read, and without gaps.
-    inverse : ndarray
-        (SIZE, SLOTS) float32: what is transformed to time; in the memory of ``work.parts``.
+    filled : ndarray
+        (SIZE, SLOTS) float32: the reference output without gaps.
+    series : ndarray
+        (SIZE, SLOTS) float32: the reference output as it was read, or what was transformed to time; in the memory of
+        ``work.parts``.
     rows : RowWork
         For spectra along rows; in the same memory.
     """
@@ -113,13 +114,11 @@ class Buffers:
         from calservice.steps.stage1._refpix_irs2_rows_kernels import RowWork
         from calservice.steps.vectors import SPARE, aligned
 
-        spectra = (aligned(np.zeros(2 * LINES * LINE + SPARE, np.float32)).reshape(2, -1) for _ in range(3))
-        self.own, self.common, self.band = spectra
+        spectra = (aligned(np.zeros(2 * LINES * LINE + SPARE, np.float32)).reshape(2, -1) for _ in range(2))
+        self.own, self.common = spectra
         self.work = Work()
-        self.series, self.filled = (
-            aligned(np.empty(LENGTH + SPARE, np.float32)).reshape(SIZE, SLOTS) for _ in range(2)
-        )
-        self.inverse = self.work.parts.reshape(-1)[: LENGTH // 2].view(np.float32).reshape(SIZE, SLOTS)
+        self.filled = aligned(np.empty(LENGTH + SPARE, np.float32)).reshape(SIZE, SLOTS)
+        self.series = self.work.parts.reshape(-1)[: LENGTH // 2].view(np.float32).reshape(SIZE, SLOTS)
         self.rows = RowWork(self.work.parts)
 
 
@@ -133,17 +132,18 @@ def fill_gaps(where: Layout, buffers: Buffers) -> None:
     buffers : Buffers
         Of which ``series`` is zero where nothing was read. Fills ``filled``: zeros are bridged from their neighbours;
         then all that is no normal sample is taken from the series itself without its middle frequencies, three times
-        over.
+        over. Overwrites all others.
     """
     from calservice.steps.stage1 import _refpix_irs2_fft_kernels as fft
     from calservice.steps.stage1 import _refpix_irs2_kernels as kernels
     from calservice.steps.stage1._refpix_irs2_inverse_kernels import real_inverse
 
-    made, passed = buffers.filled, buffers.inverse
+    made, passed = buffers.filled, buffers.series
     kernels.bridge_gaps(buffers.series.reshape(-1), _weights(), made.reshape(-1))
     gaps = np.ones(SLOTS, np.bool_)
     gaps[where.slots[~where.reference]] = False
+    buffers.own[:] = 0  # frequencies that do not pass
     for _ in range(_ITERATIONS):
-        fft.band_spectrum(made.reshape(-1), _band(), _EDGE, buffers.work, buffers.band)
-        real_inverse(buffers.band, _EDGE, buffers.work.values, passed.reshape(-1))
+        fft.band_spectrum(made.reshape(-1), _band(), _EDGE, buffers.work, buffers.own)
+        real_inverse(buffers.own, _EDGE, buffers.work.values, passed.reshape(-1))
         kernels.fill(passed, gaps, made)
