@@ -15,6 +15,9 @@ BLOCK_BYTES = 16 * 1024**2
 KEPT_BYTES = 1024**3
 """Default size in bytes beyond which an array is not kept in memory from one pass over an exposure to the next."""
 
+_AMPLE = 12
+"""Blocks of so many times more rows than halos have are half as large, such that more is in faster caches."""
+
 _FEW = 4
 """Blocks, where there are several, are as many or a multiple."""
 
@@ -87,8 +90,11 @@ def cut_windows(
     pixel = ngroups * 5
     ints, groups, rows, columns = nints, ngroups, nrows, ncols
     if "row" not in reach.whole:
-        fewest = min(nrows, max(1, 8 * reach.halo.get("row", 0)))
-        rows = _even(nrows, max(fewest, block_bytes // (pixel * ncols * nints)), fewest)
+        halo = reach.halo.get("row", 0)
+        fewest = min(nrows, max(1, 8 * halo))
+        most = block_bytes // (pixel * ncols * nints)
+        most = most // 2 if most // 2 >= max(1, _AMPLE * halo) else most
+        rows = _even(nrows, max(fewest, most), fewest)
     if "integration" not in reach.whole and rows * pixel * ncols * nints > block_bytes:
         ints = max(1, block_bytes // (pixel * ncols * min(rows, nrows)))
     if "column" not in reach.whole and min(rows, nrows) * pixel * ncols * ints > block_bytes:
