@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -49,3 +50,16 @@ def test_kernels_follow_their_parts(tmp_path: Path) -> None:
     (tmp_path / "part.py").write_text(PART.format(more=200))
     assert _told(tmp_path) == ["201", "0"]
     assert _told(tmp_path) == ["201", "1"]
+
+
+def test_caches_of_types_that_are_gone_are_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "part.py").write_text(PART.format(more=10))
+    (tmp_path / "middle.py").write_text(MIDDLE)
+    (tmp_path / "kernel.py").write_text(KERNEL)
+    assert _told(tmp_path) == ["11", "0"]
+    for index in (tmp_path / "cache").rglob("kernel.kernel-*.nbi"):
+        # as of a type of a module that another version has not
+        content = index.read_bytes()
+        version = pickle.loads(content)
+        index.write_bytes(pickle.dumps(version) + b"cgone\nGone\n.")
+    assert _told(tmp_path) == ["11", "0"]
