@@ -5,6 +5,9 @@ middle between two numbers of single precision, it takes NumPy's order of operat
 the same one. NumPy does passes of radix 8, 8, 8, 8, 4 and 89; for one frequency, one result of each transform of these
 radices is needed, so that each pass leaves fewer values. Real and imaginary parts are swapped, as this makes of the
 inverse transforms of `_refpix_irs2_passes_kernels` forward ones.
+
+Source: pocketfft (M. Reinecke), which is part of NumPy, as compilers order it for x86-64. Where they multiply and add
+at once, as for ARM, its last digits are others.
 """
 
 from __future__ import annotations
@@ -26,8 +29,9 @@ __all__ = ["doubts", "frequency", "note", "numpy_roots", "root", "settle", "tole
 _MOST = 1000
 """Values that are transformed one by one; if there are more, NumPy transforms the series."""
 _ERROR = 5e-15
-"""By how much two algorithms may differ, relative to what root of sum of squares the series has: that is what the
-spectrum of noise is like. Of 10^8 values of real exposures, the largest difference was a half of it."""
+"""By how much two algorithms may differ, relative to the root of the sum of squares of the series, which is what values
+of the spectrum of noise are like. Of 2 x 10^7 values of a simulated exposure, the largest difference was 2.7e-15, but
+for means of series: these are so large that they are hardly ever next to a middle."""
 _LAST = 89
 _SHIFT = 10
 """Factors are products of two: of a multiple of two to this, and of what remains."""
@@ -214,6 +218,7 @@ def frequency(series: Array, k: int, fine: Array, coarse: Array, memory: Array) 
 
 @inlined
 def _one_of_89(real: Any, imaginary: Any, m: Any, fine: Any, coarse: Any) -> Any:
+    """Do one result of the last pass, in which values are added to their mirror images first."""
     a, b, x, y = real[0], imaginary[0], 0.0, 0.0
     near = min(m, _LAST - m)
     for j in range(1, _LAST // 2, 2):
