@@ -8,7 +8,7 @@ import numpy as np
 
 from calservice.model.block import Array
 
-__all__ = ["group_flags", "in_line", "owned", "owned_image"]
+__all__ = ["group_flags", "in_line", "narrow_in_line", "owned", "owned_image"]
 
 _NARROW = 64
 """Columns of images along whose rows loops take longer to begin than to run."""
@@ -46,6 +46,10 @@ def group_flags(flags: Array) -> Array:
 
 
 def in_line(array: Array) -> Array:
-    """Return contiguous images of few columns as images of a single row; others as they are."""
-    narrow = array.shape[-1] < _NARROW and array.size > 0
-    return array.reshape(*array.shape[:-2], 1, -1) if narrow else array
+    """Return a view of contiguous images as images of a single row."""
+    return array.reshape(*array.shape[:-2], 1, -1) if array.size else array
+
+
+def narrow_in_line(array: Array) -> Array:
+    """Return `in_line` of images of few columns; others as they are."""
+    return in_line(array) if array.shape[-1] < _NARROW else array

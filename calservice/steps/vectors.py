@@ -27,8 +27,6 @@ __all__ = [
     "different",
     "exchange",
     "fused",
-    "greater",
-    "lesser",
     "load",
     "load_wide",
     "put",
@@ -255,23 +253,20 @@ def _of_two(comparison: str) -> Any:
     return _instruction(typed)
 
 
-lesser = _of_two("<")
-"""The smaller ones of the numbers of two vectors: ``lesser(a, b)``."""
-greater = _of_two(">=")
-"""The others: ``greater(a, b)``."""
+_lesser, _greater = _of_two("<"), _of_two(">=")
 
 
 @inlined
 def exchange(values: Any, first: Any, second: Any, count: Any) -> Any:
     """Put the smaller ones of neighbouring numbers at one place in an array, and the others at another place.
 
-    ``values`` is contiguous and of one dimension, ``first`` and ``second`` are where so many numbers begin.
+    ``values`` is contiguous, of one dimension and without NaN; so many numbers begin at ``first`` and at ``second``.
     """
     whole = count // (2 * LANES) * (2 * LANES)
     for n in range(0, whole, 2 * LANES):
         a, b = load_wide(values, first + n), load_wide(values, second + n)
-        put(values, first + n, lesser(a, b))
-        put(values, second + n, greater(a, b))
+        put(values, first + n, _lesser(a, b))
+        put(values, second + n, _greater(a, b))
     for n in range(whole, count):
         a, b = values[first + n], values[second + n]
         values[first + n], values[second + n] = (a, b) if a < b else (b, a)

@@ -7,7 +7,7 @@ import numpy as np
 from calservice.model.block import Array, Block, Reach
 from calservice.model.dqflags import NO_LIN_CORR
 from calservice.model.step import ExposureInfo, Params, ReferenceNeed, References, Step
-from calservice.steps.arrays import in_line, owned
+from calservice.steps.arrays import narrow_in_line, owned
 
 __all__ = ["STEP", "LinearityParams"]
 
@@ -73,7 +73,7 @@ def correct(block: Block, references: References, params: LinearityParams, info:
         data = kernels.correct_reads(block["data"], block["groupdq"], forward, inverse, info.nframes)
     else:
         given = block["data"]
-        data = kernels.correct_groups(*map(in_line, (given, block["groupdq"], forward))).reshape(given.shape)
+        data = kernels.correct_groups(*map(narrow_in_line, (given, block["groupdq"], forward))).reshape(given.shape)
     made: dict[str, Array] = {"data": data, "pixeldq": pixeldq}
     if "zeroframe" in block:
         zero = block["zeroframe"]

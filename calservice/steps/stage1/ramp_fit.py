@@ -19,7 +19,7 @@ from calservice.model.step import (
     Step,
     Tally,
 )
-from calservice.steps.arrays import owned, owned_image
+from calservice.steps.arrays import in_line, owned, owned_image
 
 __all__ = ["RATE_ARRAYS", "STEP", "RampFitParams"]
 
@@ -181,18 +181,13 @@ def fit(block: Block, references: References, params: RampFitParams, info: Expos
     used = ramps[7][1] - ramps[7][0]
     table, network = kernels.weight_table(min(used, kernels.TABLED)), kernels.median_network(used - 1)
     # pixels in a line: their tiles go on in the next row
-    results = tuple(map(_in_line, images)), tuple(map(_in_line, integrations))
+    results = tuple(map(in_line, images)), tuple(map(in_line, integrations))
     kernels.fit_ramps(*_all_in_line(ramps), table, network, *results)
     return made | (_segments(ramps, info) if params.save_opt else {})
 
 
-def _in_line(array: Array) -> Array:
-    """Return a view of images as images of a single row."""
-    return array.reshape(*array.shape[:-2], 1, -1) if array.size else array
-
-
 def _all_in_line(ramps: _Ramps) -> _Ramps:
-    return cast(_Ramps, (*map(_in_line, ramps[:7]), *ramps[7:]))
+    return cast(_Ramps, (*map(in_line, ramps[:7]), *ramps[7:]))
 
 
 def _ramps(block: Block, references: References, params: RampFitParams, info: ExposureInfo) -> _Ramps:
