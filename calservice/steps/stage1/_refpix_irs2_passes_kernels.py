@@ -35,13 +35,12 @@ _LAST = 89
 _FACTORS = 14
 
 
-def roots(turns: Array, number: int, kind: type[np.floating[Any]] = np.longdouble) -> Array:
+def roots(turns: Array, number: int) -> Array:
     """Return cosine and sine, along the last axis, of so many of a number of parts of a turn, as float64.
 
-    They are computed with a longer type where the processor has one: errors of factors add up from pass to pass. For
-    single precision, float64 is enough, and takes less memory.
+    They are computed with a longer type where the processor has one: errors of factors add up from pass to pass.
     """
-    angle = 8 * np.arctan(kind(1)) * (turns % number / kind(number))
+    angle = 8 * np.arctan(np.longdouble(1)) * (turns % number / np.longdouble(number))
     return np.stack([np.cos(angle), np.sin(angle)], axis=-1).astype(np.float64, copy=False)
 
 
