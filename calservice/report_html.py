@@ -66,7 +66,7 @@ class ProductLike(Protocol):
 
     name: str
     size: int
-    sha256: str
+    blake3: str
     level: int
     manifest: Manifest
 
@@ -193,7 +193,7 @@ def product_html(
     """
     made = product.manifest
     facts = [(name, _text(value)) for name, value in _facts(product, keywords, shape)]
-    facts.append(("SHA-256", _code(f"{product.sha256[:16]}…")))
+    facts.append(("BLAKE3", _code(f"{product.blake3[:16]}…")))
     image = ""
     if picture is not None:
         data = base64.b64encode(picture).decode("ascii")
@@ -241,7 +241,7 @@ def _provenance(made: Manifest) -> str:
     given = [(_code(name), _code(json.dumps(_value(made.parameters, name), default=str)), _text(origin))
              for name, origin in made.origins.items()]  # fmt: skip
     used = [(_text(r.reftype), _code(r.name)) for r in made.references if r.name != "N/A"]
-    read = [(_code(i.name), _text(i.role), _code(f"{i.sha256[:16]}…")) for i in made.inputs]
+    read = [(_code(i.name), _text(i.role), _code(f"{i.blake3[:16]}…")) for i in made.inputs]
     ran = sum(s.status == "COMPLETE" for s in made.steps)
     return "".join(
         (
@@ -250,7 +250,7 @@ def _provenance(made: Manifest) -> str:
             _more(f"{_some(len(steps), 'step')}, {ran} complete", _table("step|engine|status|+time", steps, raw=True)),
             _more(_some(len(given), "parameter set", "parameters set"), _table("|~value|from", given, raw=True)),
             _more(_some(len(used), "reference file"), _table("type|file", used, raw=True)),
-            _more(_some(len(read), "input"), _table("file|role|SHA-256", read, raw=True)),
+            _more(_some(len(read), "input"), _table("file|role|BLAKE3", read, raw=True)),
         )
     )
 
@@ -266,12 +266,12 @@ def products_html(products: Sequence[ProductLike]) -> str:
     """Return a table of products."""
     rows = [
         (_code(p.name), _text(p.suffix), size(p.size), _text(p.manifest.pipeline),
-         _text(" and ".join(dict.fromkeys(p.manifest.engines.values()))), _code(p.sha256[:12]))
+         _text(" and ".join(dict.fromkeys(p.manifest.engines.values()))), _code(p.blake3[:12]))
         for p in products[:_MANY]
     ]  # fmt: skip
     return _whole(
         _title(_some(len(products), "product"), size(sum(p.size for p in products))),
-        _table("file|kind|+size|made by|engine|SHA-256", rows, raw=True) if rows else "",
+        _table("file|kind|+size|made by|engine|BLAKE3", rows, raw=True) if rows else "",
         _line(f"and {len(products) - _MANY} more") if len(products) > _MANY else "",
     )
 

@@ -69,7 +69,7 @@ def standing(
     listing : mapping of str to FileStat
         Files in the output folder.
     content : callable
-        Gives the SHA-256 of a file; asked only where its length is unchanged but its stamp is not.
+        Gives the checksum of a file; asked only where its length is unchanged but its stamp is not.
     versions : mapping
         Versions that the recipe key holds.
     """
@@ -86,7 +86,7 @@ def standing(
         found = listing.get(product.name)
         if found is None:
             return False, f"{product.name} is gone"
-        if found.size != product.size or (found.stamp != product.stamp and content(found) != product.sha256):
+        if found.size != product.size or (found.stamp != product.stamp and content(found) != product.blake3):
             return False, f"{product.name} was changed"
     return True, "up to date"
 
@@ -96,7 +96,7 @@ def _same(item: Input, record: InputRecord, content: Callable[[FileStat], str]) 
         return item.key == record.key
     if record.key or item.file.size != record.size:
         return False
-    return item.file.stamp == record.stamp or content(item.file) == record.sha256
+    return item.file.stamp == record.stamp or content(item.file) == record.blake3
 
 
 def _what_changed(stage: Stage, manifest: Manifest, versions: Mapping[str, str]) -> str:

@@ -17,14 +17,14 @@ class _Record(BaseModel):
 
 
 class InputRecord(_Record):
-    """An input as it was read: its name and role, length, stamp and SHA-256; the key of the stage that made it."""
+    """An input as it was read: name, role, length, stamp and BLAKE3 checksum; the key of the stage that made it."""
 
     name: str
     role: str = "science"
     url: str = ""
     size: int = 0
     stamp: str = ""
-    sha256: str = ""
+    blake3: str = ""
     key: str = ""
 
 
@@ -46,11 +46,11 @@ class StepRecord(_Record):
 
 
 class Product(_Record):
-    """A file written: name, length, SHA-256, and its stamp once published."""
+    """A file written: name, length, BLAKE3 checksum, and its stamp once published."""
 
     name: str
     size: int
-    sha256: str
+    blake3: str
     stamp: str = ""
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import os
 import shutil
 import uuid
@@ -13,6 +12,8 @@ from contextlib import contextmanager, suppress
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
+
+from blake3 import blake3
 
 from calservice.model.errors import CalserviceError, InputError, OutputError, TransientError
 from calservice.model.exposure import FileStat
@@ -34,8 +35,8 @@ def parent_of(place: str) -> str:
 
 
 def checksum(path: Path) -> str:
-    """Return the SHA-256 of a local file, in hexadecimal."""
-    digest, room = hashlib.sha256(), memoryview(bytearray(_CHUNK))
+    """Return the BLAKE3 checksum of a local file, in hexadecimal: as safe as SHA-256, at a quarter of the time."""
+    digest, room = blake3(), memoryview(bytearray(_CHUNK))
     with open(path, "rb", buffering=0) as file:
         while count := file.readinto(room):
             digest.update(room[:count])

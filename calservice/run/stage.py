@@ -272,13 +272,13 @@ def _records(
             url="" if item.file is None else shown(item.file.url),
             size=path.stat().st_size,
             stamp="" if item.file is None else item.file.stamp,
-            sha256=found.result(),
+            blake3=found.result(),
             key=item.key,
         )
         for item, path, found in zip(stage.inputs, brought, sums, strict=True)
     )
     return inputs, tuple(
-        Product(name=name, size=path.stat().st_size, sha256=made[name]) for name, path in sorted(files.items())
+        Product(name=name, size=path.stat().st_size, blake3=made[name]) for name, path in sorted(files.items())
     )
 
 

@@ -28,8 +28,8 @@ class ProductFile:
         File name.
     size : int
         Bytes.
-    sha256 : str
-        Checksum of the content, in hexadecimal.
+    blake3 : str
+        BLAKE3 checksum of the content, in hexadecimal.
     level : int
         Stage of the pipeline that made it; 0 for a single step.
     manifest : Manifest
@@ -39,7 +39,7 @@ class ProductFile:
     def __init__(self, record: Product, manifest: Manifest, store: Store, level: int) -> None:
         self.name = record.name
         self.size = record.size
-        self.sha256 = record.sha256
+        self.blake3 = record.blake3
         self.level = level
         self.manifest = manifest
         self._store = store

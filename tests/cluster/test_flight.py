@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
+from blake3 import blake3
 from processes import Client, Cluster
 
 FOLDER = "exposures/flight/nirspec_msa_prism_2565"
@@ -40,10 +40,10 @@ def _check_manifest(folder: Path, asn: Path, products: set[str]) -> None:
     [path] = folder.glob("*_calwebb_spec3.manifest.json")
     manifest = json.loads(path.read_text())
     members = {m["expname"] for m in json.loads(asn.read_text())["products"][0]["members"]}
-    digests = {i["name"]: i["sha256"] for i in manifest["inputs"]}
-    assert digests == {name: sha256((asn.parent / name).read_bytes()).hexdigest() for name in members}
-    assert {p["name"]: p["sha256"] for p in manifest["products"]} == {
-        name: sha256((folder / name).read_bytes()).hexdigest() for name in products
+    digests = {i["name"]: i["blake3"] for i in manifest["inputs"]}
+    assert digests == {name: blake3((asn.parent / name).read_bytes()).hexdigest() for name in members}
+    assert {p["name"]: p["blake3"] for p in manifest["products"]} == {
+        name: blake3((folder / name).read_bytes()).hexdigest() for name in products
     }
     for package in ("calservice", "jwst", "stcal", "crds"):
         assert manifest["versions"][package] == version(package)

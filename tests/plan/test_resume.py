@@ -46,7 +46,7 @@ def manifest_of(stage: Stage, **changes: Any) -> Manifest:
         pipeline=stage.pipeline,
         product=stage.product,
         inputs=tuple(
-            InputRecord(name=i.name, role=i.role, size=i.file.size, stamp=i.file.stamp, sha256="abc")
+            InputRecord(name=i.name, role=i.role, size=i.file.size, stamp=i.file.stamp, blake3="abc")
             if i.file
             else InputRecord(name=i.name, role=i.role, key=i.key)
             for i in stage.inputs
@@ -55,7 +55,7 @@ def manifest_of(stage: Stage, **changes: Any) -> Manifest:
         parameters=dict(stage.parameters),
         engines=dict(stage.engines),
         versions=VERSIONS,
-        products=(Product(name="x_rate.fits", size=50, sha256="def", stamp="p1"),),
+        products=(Product(name="x_rate.fits", size=50, blake3="def", stamp="p1"),),
     )
     loaded = Manifest.load(made.model_copy(update=changes).dump())  # as it comes back from the disk
     assert loaded is not None

@@ -87,13 +87,13 @@ def evil_plan(number: int = 1, state: str = "todo") -> Plan:
 def evil_product(store: Store) -> ProductFile:
     manifest = Manifest(
         key=EVIL, recipe_key=EVIL, stage=EVIL, pipeline=EVIL, product=EVIL, started=EVIL, host=EVIL, context=EVIL,
-        inputs=(InputRecord(name=EVIL, role=EVIL, sha256=EVIL),),
+        inputs=(InputRecord(name=EVIL, role=EVIL, blake3=EVIL),),
         references=(ReferenceRecord(reftype=EVIL, name=EVIL),),
         parameters={"steps": {"jump": {"x": EVIL}}}, origins={"steps.jump.x": EVIL, EVIL: EVIL}, engines={EVIL: EVIL},
         versions={"jwst": EVIL}, steps=(StepRecord(alias=EVIL, engine=EVIL, status=EVIL, seconds=1.5),),
         caveats=(EVIL,),
     )  # fmt: skip
-    return ProductFile(Product(name=f"{EVIL}.fits", size=3, sha256=EVIL), manifest, store, 1)
+    return ProductFile(Product(name=f"{EVIL}.fits", size=3, blake3=EVIL), manifest, store, 1)
 
 
 def test_hostile_names_are_text(tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_a_remote_product(tmp_path: Path) -> None:
     stage = Stage("calwebb_image2:x", "calwebb_image2", 2, "x", ())
     assert products_of(stage, store) == []
     records = tuple(
-        Product(name=n, size=path.stat().st_size, sha256="1f") for n in (path.name, catalog, "gone_asn.json")
+        Product(name=n, size=path.stat().st_size, blake3="1f") for n in (path.name, catalog, "gone_asn.json")
     )
     manifest = Manifest(key="k", recipe_key="r", stage=stage.id, pipeline=stage.pipeline, product="x", products=records)
     store.write(manifest.dump(), manifest_name(stage.label))
