@@ -19,6 +19,7 @@ from calservice.steps.stage1._ramp_fit_segments import (
     find_segments,
     or_zero,
     read_variance,
+    settle,
 )
 from calservice.steps.stage1._ramp_fit_tiles import FULL, LONE, SPENT, TILE
 
@@ -146,6 +147,7 @@ def fit_flagged(
     fitted: Array,
     dqs: Array,
     sums: Array,
+    values: Array,
 ) -> None:
     """Fit the segments of those ramps of a tile that are not plain.
 
@@ -176,6 +178,8 @@ def fit_flagged(
     sums : ndarray
         Of the pixels that are fitted here: inverse variances (read noise, Poisson, both), and slopes weighed by read
         noise, (4, pixel).
+    values : ndarray
+        Of these pixels, too: slope, error, Poisson and read variance, (4, pixel).
     """
     left = 0
     for c in range(width):
@@ -200,6 +204,14 @@ def fit_flagged(
         fill_powers(rows[_SIGNAL], rows[_GAIN], rows[_NOISE], count, power)
         _slopes(ramps, count, s, spans, chosen, table, work, power, rows)
         _add_segments(count, s, chosen, times[0], rows)
+    settle(rows[_SUMS:], count, rows)
     for k in range(count):
+        c = chosen[0, k]
         for row in range(4):
-            sums[row, chosen[0, k]] = rows[_SUMS + row, k]
+            sums[row, c] = rows[_SUMS + row, k]
+        values[0, c], values[1, c], values[2, c], values[3, c] = (
+            rows[_SUMS + 3, k] * rows[0, k],
+            rows[2, k],
+            rows[1, k],
+            rows[0, k],
+        )

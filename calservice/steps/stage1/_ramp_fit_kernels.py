@@ -28,7 +28,6 @@ from calservice.steps.stage1._ramp_fit_segments import (
     kept_read_weight,
     known,
     settle_image,
-    settle_integration,
     weigh_pixels,
     weight_table,
 )
@@ -46,7 +45,7 @@ from calservice.steps.vectors import SPARE, aligned
 
 __all__ = ["TABLED", "fit_ramps", "load_pixels", "median_network", "weight_table"]
 
-_ROOM = 320 * 1024
+_ROOM = 640 * 1024
 """Bytes that the ramps of a tile may have to be loaded once, rather than for the medians and again for the fit."""
 
 # Rows of the state of a tile's images.
@@ -150,18 +149,26 @@ def _fit_tile(
         if length != weighed:
             weigh_pixels(length, width, pixels, times[0], weights)
             weighed = length
-        fit_clean(ramps, segment, width, pixels, times[0], table, weights, power, sums)
-    fitted = power
+        fit_clean(ramps, segment, width, pixels, table, weights, power, sums)
+        for c in range(width):
+            values[0, c], values[1, c] = sums[3, c] * weights[4, c], weights[6, c]
+            values[2, c], values[3, c] = weights[5, c], weights[4, c]
+    else:
+        plain[:width] = 0
     for c in range(width):
         dqs[c] |= counts[FOUND, c] & (JUMP_DET | PERSISTENCE)
         state[_DQ, c] |= dqs[c]
-        fitted[c] = 1
-        plain[c] &= quick
-    fit_flagged(ramps, flags, counts, width, plain, pixels, times, table, work, room, fitted, dqs, sums)
+    fitted = power
+    fitted[:width] = 1
+    fit_flagged(ramps, flags, counts, width, plain, pixels, times, table, work, room, fitted, dqs, sums, values)
     for k in range(4):
         for c in range(width):
             totals[k, c] += sums[k, c] if fitted[c] else 0.0
-    settle_integration(sums, width, fitted, dqs, values)
+    for c in range(width):
+        values[0, c] = np.nan if dqs[c] & INVALID else (values[0, c] if fitted[c] else 0.0)
+    for k in range(1, 4):
+        for c in range(width):
+            values[k, c] = values[k, c] if fitted[c] and not dqs[c] & INVALID else 0.0
     for c in range(width):
         state[_UNUSABLE, c] += dqs[c] & DO_NOT_USE
         state[_SATURATED, c] += (dqs[c] & SATURATED) != 0
@@ -275,7 +282,7 @@ def fit_ramps(
     room = room_for_flagged(used)
     sums, values = np.ones((4, TILE)), np.empty((4, TILE))
     power, dqs, begun = np.empty(TILE, np.int64), np.empty(TILE, np.uint32), np.empty(TILE, np.uint32)
-    weights, weighed, lost = np.empty((4, TILE)), 0, 0
+    weights, weighed, lost = np.empty((7, TILE)), 0, 0
     work, column, plain = np.empty(used + 1), np.empty((used, 1), np.uint8), np.empty(TILE, np.uint8)
     for y in range(nrows):
         for x0 in range(0, ncols, most):

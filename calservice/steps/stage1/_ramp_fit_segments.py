@@ -28,8 +28,8 @@ __all__ = [
     "known",
     "or_zero",
     "read_variance",
+    "settle",
     "settle_image",
-    "settle_integration",
     "signal_power",
     "weigh_pixels",
     "weight",
@@ -189,10 +189,25 @@ def common_segment(flags: Array, width: int, plain: Array) -> tuple[int, int]:
 
 
 @compiled
+def settle(sums: Array, width: int, values: Array) -> None:
+    """Turn sums of inverse variances into read variances, Poisson variances and errors: 0 where they mean nothing."""
+    for c in range(width):
+        read = 1.0 / sums[0, c]
+        values[0, c] = 0.0 if read >= _HUGE else read
+    for c in range(width):
+        poisson = 1.0 / sums[1, c]
+        values[1, c] = 0.0 if poisson >= _HUGE or not sums[1, c] > 0.0 else poisson
+    for c in range(width):
+        total = 1.0 / sums[2, c]
+        values[2, c] = 0.0 if total > _HUGE else np.sqrt(total)
+
+
+@compiled
 def weigh_pixels(n: int, width: int, pixels: Array, time: float, weights: Array) -> None:
     """Fill what segments of ``n`` groups, three or more, weigh by pixel.
 
-    ``weights`` get the inverse variances (read noise, Poisson, both), and a slope's factor for DN a group.
+    ``weights`` get the inverse variances (read noise, Poisson, both), the factor that makes DN a group a weighed slope,
+    and what `settle` makes of a ramp with this segment alone: read variance, Poisson variance, error.
     """
     for c in range(width):
         gain, noise = pixels[0, c], pixels[1, c]
@@ -203,7 +218,8 @@ def weigh_pixels(n: int, width: int, pixels: Array, time: float, weights: Array)
         weights[0, c] = 1.0 / read
         weights[1, c] = 1.0 / poisson if poisson > 0.0 else 0.0
         weights[2, c] = 1.0 / (poisson + read)
-        weights[3, c] = read if noise - noise == 0.0 and noise != 0.0 else np.nan
+        weights[3, c] = 1.0 / (time * read) if noise - noise == 0.0 and noise != 0.0 else np.nan
+    settle(weights, width, weights[4:])
 
 
 @compiled
@@ -212,11 +228,11 @@ def fill_powers(signals: Array, gains: Array, noises: Array, count: int, power: 
     for k in range(count):
         signal = signals[k] * gains[k]
         variance = noises[k] * noises[k] + signal
-        ratio = signal / np.sqrt(variance)
-        ratio = 0.0 if variance <= 0.0 or gains[k] == 0.0 else ratio
+        root = np.sqrt(variance)
+        root, signal = (1.0, 0.0) if variance <= 0.0 or gains[k] == 0.0 else (root, signal)
         power[k] = 0
         for p in range(5):
-            power[k] += not ratio < _STEPS[p]
+            power[k] += not signal < _STEPS[p] * root
 
 
 @compiled
@@ -225,7 +241,6 @@ def fit_clean(
     groups: tuple[int, int],
     width: int,
     pixels: Array,
-    time: float,
     table: Array,
     weights: Array,
     power: Array,
@@ -254,7 +269,7 @@ def fit_clean(
             slope[c] += (low if p < 3 else high) * (or_zero(upper[c]) - or_zero(lower[c]))
     for c in range(width):
         sums[0, c], sums[1, c], sums[2, c] = weights[0, c], weights[1, c], weights[2, c]
-        slope[c] = slope[c] / time / weights[3, c]
+        slope[c] *= weights[3, c]
 
 
 @compiled
@@ -284,26 +299,6 @@ def kept_read_weight(
         if variance > 0.0:
             total += 1.0 / variance
     return total
-
-
-@compiled
-def settle_integration(sums: Array, width: int, fitted: Array, dqs: Array, values: Array) -> None:
-    """Turn the sums of a tile's ramps into slopes, errors, Poisson and read variances: 0 where there is no fit.
-
-    The slopes of those that ``dqs`` flags as invalid are NaN.
-    """
-    for c in range(width):
-        poisson = 1.0 / sums[1, c]
-        read = 1.0 / sums[0, c]
-        total = 1.0 / sums[2, c]
-        invalid = (dqs[c] & INVALID) != 0
-        lost = invalid or fitted[c] == 0
-        read = 0.0 if read >= _HUGE else read
-        slope = np.nan if invalid else sums[3, c] * read
-        values[0, c] = 0.0 if lost and not invalid else slope
-        values[1, c] = 0.0 if total > _HUGE or lost else np.sqrt(total)
-        values[2, c] = 0.0 if poisson >= _HUGE or not sums[1, c] > 0.0 or lost else poisson
-        values[3, c] = 0.0 if lost else read
 
 
 @compiled

@@ -216,13 +216,11 @@ def add_medians(
     half = (n - 1) // 2
     low, high = steps[max(half - 1, 0)], steps[half]
     middle = high if n % 2 == 0 else low
+    group, first, frame = 1.0 / times[0], 1.0 / times[1], 1.0 / times[2]
     for c in range(width):
-        if counts[LONE, c]:
-            rate = ramps[0, c] / times[counts[LONE, c]]
-        elif valid[c] == 0:
-            rate = np.nan if flags[0, c] & DO_NOT_USE else ramps[0, c] / times[0]
-        elif valid[c] % 2:
-            rate = np.float64(middle[c]) / times[0]
-        else:
-            rate = (np.float64(high[c]) + np.float64(low[c])) / 2.0 / times[0]
-        rates[c] += 0.0 if np.isnan(rate) else rate
+        lone, known = counts[LONE, c], valid[c]
+        value = np.float64(middle[c]) if known % 2 else (np.float64(high[c]) + np.float64(low[c])) / 2.0
+        value = np.float64(ramps[0, c]) if lone or known == 0 else value
+        value *= group if lone == 0 else (first if lone == 1 else frame)
+        lost = known == 0 and lone == 0 and (flags[0, c] & _DO_NOT_USE) != 0
+        rates[c] += 0.0 if lost or np.isnan(value) else value
