@@ -18,7 +18,7 @@ from calservice.model.dqflags import (
     PERSISTENCE,
     SATURATED,
 )
-from calservice.steps.compiled import compiled
+from calservice.steps.compiled import compiled, inlined
 from calservice.steps.stage1._ramp_fit_flagged import fit_flagged, room_for_flagged
 from calservice.steps.stage1._ramp_fit_segments import (
     INVALID,
@@ -52,7 +52,7 @@ _ROOM = 640 * 1024
 _DQ, _UNUSABLE, _SATURATED, _PARTLY, _LOST = range(5)
 
 
-@compiled
+@inlined
 def _store(out: tuple[Array, ...], i: int, y: int, x0: int, width: int, values: Array, dqs: Array) -> None:
     """Store slopes, flags, errors and the two variances of a tile."""
     slopes, flags, errors = out[0][i, y, x0 : x0 + width], out[1][i, y, x0 : x0 + width], out[2][i, y, x0 : x0 + width]
@@ -69,7 +69,7 @@ def _store(out: tuple[Array, ...], i: int, y: int, x0: int, width: int, values: 
         read[c] = values[3, c]
 
 
-@compiled
+@inlined
 def _all_flags(counts: Array, width: int) -> int:
     """Return the flags that any group of the ramps of a tile has."""
     found = np.uint16(0)
@@ -117,7 +117,7 @@ def _keep_read_noise(
             totals[4, c] += 1.0 / values[3, c]
 
 
-@compiled
+@inlined
 def _fit_tile(
     ramps: Array,
     flags: Array,
@@ -179,7 +179,7 @@ def _fit_tile(
     return weighed
 
 
-@compiled
+@inlined
 def _finish_tile(state: Array, width: int, nints: int, totals: Array, values: Array, dqs: Array) -> None:
     """Fill the results of the exposure for a tile."""
     settle_image(totals, width, values)
@@ -197,7 +197,7 @@ def _finish_tile(state: Array, width: int, nints: int, totals: Array, values: Ar
         values[3, c] = known(kept) if state[_LOST, c] else values[3, c]
 
 
-@compiled
+@inlined
 def load_pixels(
     pixeldq: Array,
     gain: Array,
@@ -277,7 +277,7 @@ def fit_ramps(
     ramps, flags = np.empty((slots, used, TILE), np.float32), np.empty((slots, used, TILE), np.uint8)
     counts, state = np.empty((slots, 5, TILE), np.uint16), np.empty((5, TILE), np.uint32)
     steps = aligned(np.empty(max(used - 1, 0) * TILE + SPARE, np.float32)).reshape(-1, TILE)
-    valid = np.empty(TILE, np.uint16)
+    turns, valid = np.empty((2, TILE), np.float32), np.empty(TILE, np.uint16)
     rates, totals, pixels = np.empty(TILE), np.empty((5, TILE)), np.empty((3, TILE))
     room = room_for_flagged(used)
     sums, values = np.ones((4, TILE)), np.empty((4, TILE))
@@ -295,7 +295,7 @@ def fit_ramps(
                     load_flags(groupdq, i, y, x0, width, groups, suppress, bits, found)
                     load_ramps(data, i, y, x0, width, first, zeroframe, suppress, ramp, bits, found)
                 if turn < nints:
-                    add_medians(ramp, bits, found, width, times, network, steps, valid, rates)
+                    add_medians(ramp, bits, found, width, times, network, steps, turns, valid, rates)
                     lost = _all_flags(found, width) | (lost if turn else 0)
                     continue
                 if turn == nints:

@@ -254,7 +254,8 @@ def fit_optional(
     nints, nrows, ncols = data.shape[0], data.shape[2], data.shape[3]
     first, used = groups[0], groups[1] - groups[0]
     ramps, flags = np.empty((used, TILE)), np.empty((used, TILE), np.uint8)
-    steps, valid = np.empty((max(used - 1, 0), TILE), np.float32), np.empty(TILE, np.int32)
+    steps, turns = np.empty((max(used - 1, 0), TILE), np.float32), np.empty((2, TILE), np.float32)
+    valid = np.empty(TILE, np.int32)
     counts, rates, pixels = np.empty((5, TILE), np.int32), np.empty(TILE), np.empty((3, TILE))
     starts, stops = np.empty(used + 1, np.int64), np.empty(used + 1, np.int64)
     dqs, kept = np.empty(TILE, np.int64), np.empty(7)
@@ -271,7 +272,7 @@ def fit_optional(
                     load_flags(groupdq, i, y, x0, width, groups, suppress, flags, counts)
                     load_ramps(data, i, y, x0, width, first, zeroframe, suppress, ramps, flags, counts)
                 if turn < nints:
-                    add_medians(ramps, flags, counts, width, times, network, steps, valid, rates)
+                    add_medians(ramps, flags, counts, width, times, network, steps, turns, valid, rates)
                     continue
                 load_pixels(pixeldq, gain, noise, dark, y, x0, width, rates, nints, pixels, dqs)
                 if quick:

@@ -165,7 +165,7 @@ def find_segments(flags: Array, c: int, starts: Array, stops: Array) -> int:
     return kept
 
 
-@compiled
+@inlined
 def common_segment(flags: Array, width: int, plain: Array) -> tuple[int, int]:
     """Find the first and last group that most ramps of a tile have; return the range.
 
@@ -188,7 +188,7 @@ def common_segment(flags: Array, width: int, plain: Array) -> tuple[int, int]:
     return begin, end
 
 
-@compiled
+@inlined
 def settle(sums: Array, width: int, values: Array) -> None:
     """Turn sums of inverse variances into read variances, Poisson variances and errors: 0 where they mean nothing."""
     for c in range(width):
@@ -202,7 +202,7 @@ def settle(sums: Array, width: int, values: Array) -> None:
         values[2, c] = 0.0 if total > _HUGE else np.sqrt(total)
 
 
-@compiled
+@inlined
 def weigh_pixels(n: int, width: int, pixels: Array, time: float, weights: Array) -> None:
     """Fill what segments of ``n`` groups, three or more, weigh by pixel.
 
@@ -222,7 +222,7 @@ def weigh_pixels(n: int, width: int, pixels: Array, time: float, weights: Array)
     settle(weights, width, weights[4:])
 
 
-@compiled
+@inlined
 def fill_powers(signals: Array, gains: Array, noises: Array, count: int, power: Array) -> None:
     """Fill which exponents serve segments whose ends differ by ``signals`` DN, as `signal_power` tells of one."""
     for k in range(count):
@@ -235,7 +235,7 @@ def fill_powers(signals: Array, gains: Array, noises: Array, count: int, power: 
             power[k] += not signal < _STEPS[p] * root
 
 
-@compiled
+@inlined
 def fit_clean(
     ramps: Array,
     groups: tuple[int, int],
@@ -301,7 +301,7 @@ def kept_read_weight(
     return total
 
 
-@compiled
+@inlined
 def settle_image(sums: Array, width: int, values: Array) -> None:
     """Turn the sums over all ramps of a tile's pixels into the same for the exposure."""
     for c in range(width):

@@ -12,7 +12,7 @@ import numpy as np
 
 from calservice.model.block import Array
 from calservice.model.dqflags import DO_NOT_USE, JUMP_DET, SATURATED
-from calservice.steps.compiled import compiled
+from calservice.steps.compiled import compiled, inlined
 from calservice.steps.stage1._ramp_fit_segments import INVALID, LASTING
 from calservice.steps.vectors import exchange
 
@@ -35,11 +35,11 @@ TILE = 128
 # Rows of the counts of a tile.
 GOOD, FULL, SPENT, FOUND, LONE = range(5)
 
-_NONE, _ONE, _UNKNOWN = np.float32(0.0), np.float32(1.0), np.float32(np.nan)
+_NONE, _ONE, _UNKNOWN, _INFINITE = np.float32(0.0), np.float32(1.0), np.float32(np.nan), np.float32(np.inf)
 _DO_NOT_USE, _DO_NOT_USE_OR_JUMP = np.uint8(DO_NOT_USE), np.uint8(DO_NOT_USE | JUMP_DET)
 
 
-@compiled
+@inlined
 def load_flags(
     groupdq: Array,
     i: int,
@@ -85,7 +85,7 @@ def load_flags(
             found[c] |= row[c]
 
 
-@compiled
+@inlined
 def load_ramps(
     data: Array,
     i: int,
@@ -123,13 +123,15 @@ def load_ramps(
                 counts[FULL, c] -= 1
 
 
-@compiled
-def _steps(ramps: Array, flags: Array, width: int, steps: Array, valid: Array) -> None:
+@inlined
+def _steps(ramps: Array, flags: Array, width: int, steps: Array, turns: Array, valid: Array) -> None:
     """Fill the differences of consecutive groups and count those that are usable.
 
     The others become infinite and minus infinite by turns, which leaves the median in the middle.
     """
-    known, filler = np.zeros(width, np.float32), np.full(width, np.inf, np.float32)
+    known, filler = turns[0], turns[1]
+    for c in range(width):
+        known[c], filler[c] = _NONE, _INFINITE
     for g in range(ramps.shape[0] - 1):
         earlier, later, step = ramps[g, :width], ramps[g + 1, :width], steps[g, :width]
         before, now = flags[g, :width], flags[g + 1, :width]
@@ -191,7 +193,7 @@ def median_network(length: int) -> Array:
     return np.array(kept[::-1], np.int64).reshape(-1, 2)
 
 
-@compiled
+@inlined
 def add_medians(
     ramps: Array,
     flags: Array,
@@ -200,6 +202,7 @@ def add_medians(
     times: Array,
     network: Array,
     steps: Array,
+    turns: Array,
     valid: Array,
     rates: Array,
 ) -> None:
@@ -209,7 +212,7 @@ def add_medians(
         for c in range(width):
             rates[c] += ramps[0, c] / times[1]
         return
-    _steps(ramps, flags, width, steps, valid)
+    _steps(ramps, flags, width, steps, turns, valid)
     flat, row = steps.reshape(-1), steps.shape[1]
     for k in range(network.shape[0]):
         exchange(flat, network[k, 0] * row, network[k, 1] * row, width)
