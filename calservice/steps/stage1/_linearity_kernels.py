@@ -6,14 +6,17 @@ import numpy as np
 
 from calservice.model.block import Array
 from calservice.model.dqflags import SATURATED
-from calservice.steps.compiled import compiled
+from calservice.steps.compiled import compiled, inlined
 
 __all__ = ["correct_groups", "correct_images", "correct_reads", "settle_coefficients"]
 
 
-@compiled
-def _evaluate(values: Array, coefficients: Array, y: int, out: Array) -> None:
-    """Evaluate row ``y``'s polynomials (Horner's scheme) in the precision of ``out``, few passes over the row."""
+@inlined
+def _evaluate(values: Array, flags: Array, coefficients: Array, y: int, out: Array) -> None:
+    """Evaluate row ``y``'s polynomials (Horner's scheme) in the precision of ``out``, few passes over the row.
+
+    Values that ``flags`` tell to be saturated stay as they are; each pass puts them back, and the last one counts.
+    """
     left = coefficients.shape[0] - 1
     if left >= 4:
         a, b, c, d = (
@@ -25,23 +28,36 @@ def _evaluate(values: Array, coefficients: Array, y: int, out: Array) -> None:
         e = coefficients[left - 4, y]
         for x in range(values.shape[0]):
             v = values[x]
-            out[x] = (((a[x] * v + b[x]) * v + c[x]) * v + d[x]) * v + e[x]
+            made = (((a[x] * v + b[x]) * v + c[x]) * v + d[x]) * v + e[x]
+            out[x] = v if flags[x] & SATURATED else made
         left -= 4
     elif left >= 2:
         a, b, c = coefficients[left, y], coefficients[left - 1, y], coefficients[left - 2, y]
         for x in range(values.shape[0]):
             v = values[x]
-            out[x] = (a[x] * v + b[x]) * v + c[x]
+            made = (a[x] * v + b[x]) * v + c[x]
+            out[x] = v if flags[x] & SATURATED else made
         left -= 2
     else:
         a, b = coefficients[1, y], coefficients[0, y]
         for x in range(values.shape[0]):
-            out[x] = a[x] * values[x] + b[x]
+            v = values[x]
+            made = a[x] * v + b[x]
+            out[x] = v if flags[x] & SATURATED else made
         left -= 1
-    for k in range(left - 1, -1, -1):
-        a = coefficients[k, y]
+    while left >= 2:
+        a, b = coefficients[left - 1, y], coefficients[left - 2, y]
         for x in range(values.shape[0]):
-            out[x] = out[x] * values[x] + a[x]
+            v = values[x]
+            made = (out[x] * v + a[x]) * v + b[x]
+            out[x] = v if flags[x] & SATURATED else made
+        left -= 2
+    if left:
+        a = coefficients[0, y]
+        for x in range(values.shape[0]):
+            v = values[x]
+            made = out[x] * v + a[x]
+            out[x] = v if flags[x] & SATURATED else made
 
 
 @compiled
@@ -83,26 +99,22 @@ def settle_coefficients(coefficients: Array, flags: Array, flag: np.uint32, pixe
 @compiled
 def correct_groups(data: Array, groupdq: Array, forward: Array) -> Array:
     """Return corrected groups; saturated ones stay as they are. All in float32."""
-    nints, ngroups, nrows, ncols = data.shape
+    nints, ngroups, nrows, _ = data.shape
     made = np.empty_like(data)
-    row = np.empty(ncols, np.float32)
     for y in range(nrows):
         for i in range(nints):
             for g in range(ngroups):
-                given, flags, out = data[i, g, y], groupdq[i, g, y], made[i, g, y]
-                _evaluate(given, forward, y, row)
-                for x in range(ncols):
-                    out[x] = given[x] if flags[x] & SATURATED else row[x]
+                _evaluate(data[i, g, y], groupdq[i, g, y], forward, y, made[i, g, y])
     return made
 
 
 @compiled
 def correct_images(images: Array, forward: Array) -> Array:
     """Return corrected images (integration, row, column), float32."""
-    made = np.empty_like(images)
+    made, none = np.empty_like(images), np.zeros(images.shape[2], np.uint8)
     for y in range(images.shape[1]):
         for i in range(images.shape[0]):
-            _evaluate(images[i, y], forward, y, made[i, y])
+            _evaluate(images[i, y], none, forward, y, made[i, y])
     return made
 
 
@@ -115,15 +127,15 @@ def _rates(data: Array, groupdq: Array, forward: Array, y: int, nframes: int, ba
     ngroups, ncols = data.shape[0], data.shape[2]
     last = np.empty(ncols, np.float32)
     late = np.empty(ncols, np.int64)
-    linear = np.empty(ncols, np.float32)
+    linear, none = np.empty(ncols, np.float32), np.zeros(ncols, np.uint8)
     for x in range(ncols):
         count = 0
         for g in range(ngroups):
             count += (groupdq[g, y, x] & SATURATED) == 0
         late[x] = max(count - 1, 2) - 1
         last[x] = data[late[x], y, x]
-    _evaluate(data[0, y], forward, y, base)
-    _evaluate(last, forward, y, linear)
+    _evaluate(data[0, y], none, forward, y, base)
+    _evaluate(last, none, forward, y, linear)
     for x in range(ncols):
         if (groupdq[0, y, x] & SATURATED) != 0:
             base[x] = data[0, y, x]
@@ -139,6 +151,7 @@ def correct_reads(data: Array, groupdq: Array, forward: Array, inverse: Array, n
     made = np.empty_like(data)
     base, rate = np.empty(ncols, np.float32), np.empty(ncols, np.float64)
     linear, total = np.empty(ncols, np.float64), np.empty(ncols, np.float64)
+    none = np.zeros(ncols, np.uint8)
     reads = np.empty((nframes, ncols), np.float64)
     middle = (nframes + 1) / 2.0
     for y in range(nrows):
@@ -150,7 +163,7 @@ def correct_reads(data: Array, groupdq: Array, forward: Array, inverse: Array, n
                     since = (g * nframes + r + 1) - middle
                     for x in range(ncols):
                         linear[x] = base[x] + rate[x] * since
-                    _evaluate(linear, inverse, y, reads[r])
+                    _evaluate(linear, none, inverse, y, reads[r])
                     for x in range(ncols):
                         total[x] += reads[r, x]
                 for x in range(ncols):
@@ -159,7 +172,7 @@ def correct_reads(data: Array, groupdq: Array, forward: Array, inverse: Array, n
                 for r in range(nframes):
                     for x in range(ncols):
                         reads[r, x] += linear[x]
-                    _evaluate(reads[r].copy(), forward, y, reads[r])
+                    _evaluate(reads[r].copy(), none, forward, y, reads[r])
                     for x in range(ncols):
                         total[x] += reads[r, x]
                 for x in range(ncols):
