@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,7 @@ def both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
         arrays: dict[str, Array] | None = None,
         where: Mapping[str, Any] | None = None,
         references: Mapping[str, str] | None = None,
+        times: Sequence[Sequence[float]] | None = None,
         **parameters: Any,
     ) -> tuple[Any, Any]:
         placed = {"name": "SUB256", "fastaxis": 1, "slowaxis": 2, **(where or {})}
@@ -78,6 +79,8 @@ def both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
         model = ramp_model(case, noisy_ramps(case, abs(placed["slowaxis"])) if arrays is None else arrays)
         for name, value in placed.items():
             setattr(model.meta.subarray, name, value)
+        if times is not None:
+            model.meta.exposure.read_times = times
         made, asked = [], []
         for cls, folder in ((step_class("clean_flicker_noise"), "ours"), (official(), "theirs")):
             (tmp_path / folder).mkdir(exist_ok=True)
@@ -139,6 +142,22 @@ def test_channels(both: Callable[..., Any], shape: tuple[int, int, int, int], sl
     together = both(case, arrays, where)[0].data
     long = shape[2:][abs(slowaxis) - 1] == 2048
     assert np.array_equal(apart, together, equal_nan=True) == (not long)
+
+
+TIMES = [[3.5], [7.0, 10.5], [14.0, 17.5, 21.0], [40.0], [43.5, 47.0]]
+"""Of the reads of groups that are unevenly spaced, in seconds."""
+
+
+@pytest.mark.parametrize("parameters", [{}, {"single_mask": False, "background_method": "model"}])
+def test_uneven_reads(both: Callable[..., Any], tmp_path: Path, parameters: dict[str, Any]) -> None:
+    """Of ramps of such groups, drafts are made by likelihood."""
+    masks = []
+    for case, times in ((NIRCAM, None), (NIRCAM, TIMES), (replace(NIRCAM, shape=(2, 3, *SIZE)), TIMES[:3])):
+        made = both(case, times=times, save_mask=True, **parameters)[0]
+        assert made.meta.cal_step.clean_flicker_noise == "COMPLETE"
+        with datamodels.open(tmp_path / "ours" / "synthetic_mask.fits") as model:
+            masks.append(np.array(model.data))
+    assert not np.array_equal(masks[0], masks[1])
 
 
 def flat_field(path: Path, case: Case, hole: float) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from stdatamodels.jwst import datamodels
 
 from calservice.engines.strun import step_class
 from calservice.model.dqflags import PIXEL_FLAGS
@@ -55,6 +56,7 @@ def both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
         empty: bool = False,
         absent: bool = False,
         larger: int = 0,
+        times: Sequence[Sequence[float]] | None = None,
         **parameters: Any,
     ) -> Any:
         size = case.shape[2:]
@@ -69,6 +71,8 @@ def both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
             arrays["data"][:, :, 76:, 76:] = np.nan
         model = ramp_model(case, arrays)
         model.meta.subarray.name = subarray
+        if times is not None:
+            model.meta.exposure.read_times = times
         made, asked = [], []
         for cls, folder in ((step_class("picture_frame"), "ours"), (PictureFrameStep, "theirs")):
             (tmp_path / folder).mkdir(exist_ok=True)
@@ -96,6 +100,15 @@ def test_ramps(both: Callable[..., Any], case: Case, n_sigma: float) -> None:
     changed = np.nanstd(made.data - given.data, axis=(2, 3))
     assert np.all(changed[:, 0] == 0)
     assert np.all(changed[:, 1:] > 0.05)
+
+
+def test_uneven_reads(both: Callable[..., Any], tmp_path: Path) -> None:
+    masks = []
+    for times in (None, [[3.5], [7.0, 10.5], [14.0, 17.5, 21.0], [40.0]]):
+        made = both(CASE, times=times, save_mask=True)[0]
+        assert made.meta.cal_step.picture_frame == "COMPLETE"
+        masks.append(np.array(datamodels.open(tmp_path / "ours" / "synthetic_pctfrm_mask.fits").data))
+    assert not np.array_equal(*masks)
 
 
 @pytest.mark.parametrize(

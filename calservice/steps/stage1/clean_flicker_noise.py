@@ -28,7 +28,6 @@ _FOURIER = ("NRS_MSASPEC", "NRS_IFU", "NRS_FIXEDSLIT", "NRS_BRIGHTOBJ")
 """Exposure types that are cleaned in frequency space."""
 _AUTOMATIC = ("NIS_IMAGE", "NRC_IMAGE")
 """Exposure types for which parameters are found automatically."""
-_LIKELY_GROUPS = 4
 
 
 class CleanFlickerNoiseParams(Params):
@@ -290,8 +289,6 @@ def _supports(params: CleanFlickerNoiseParams, info: ExposureInfo) -> str | None
         return "save_noise of a fit in frequency space, whose last digits differ"
     if params.background_method == "median_image":
         return "the background method median_image"
-    if info.read_times and info.ngroups >= _LIKELY_GROUPS:
-        return "explicit read times"
     if abs(info.slowaxis) not in (1, 2):
         return "unknown axes of the detector"
     located = info.exp_type.startswith("NRS") or info.exp_type in ("MIR_IMAGE", "NIS_SOSS")

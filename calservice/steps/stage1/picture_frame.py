@@ -25,7 +25,6 @@ from calservice.steps.stage1._flicker_draft import (
 
 __all__ = ["STEP", "PictureFrameParams"]
 
-_LIKELY_GROUPS = 4
 _OF_MASK = {**OF_DRAFTS, "meta.cal_step.picture_frame": None}
 """Metadata of the mask, which is made before it is known what becomes of the step."""
 
@@ -149,9 +148,7 @@ def _supports(params: PictureFrameParams, info: ExposureInfo) -> str | None:
         return "stripes"
     if not _applies(params, info):
         return None
-    if params.mask_science_regions:
-        return "mask_science_regions"
-    return "explicit read times" if info.read_times and info.ngroups >= _LIKELY_GROUPS else None
+    return "mask_science_regions" if params.mask_science_regions else None
 
 
 STEP = Step(
