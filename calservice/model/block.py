@@ -39,6 +39,8 @@ AXES: Mapping[str, tuple[Axis, ...]] = {
     # rates of ramps before they are corrected for noise, for finding the background
     "draft_slope": ("row", "column"),
     "int_draft_slope": ("integration", "row", "column"),
+    # and the median of integrations
+    "draft_median": ("group", "row", "column"),
     # of IRS2 frames the mean of an integration, and which rows hold bad reference pixels
     "irs2_mean": ("integration", "row", "column"),
     "irs2_bad": ("row",),
@@ -71,6 +73,7 @@ ACCOUNTS = frozenset(
         "extended_events",
         "draft_slope",
         "int_draft_slope",
+        "draft_median",
         "noise_fitted",
         "irs2_mean",
         "irs2_bad",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import asdf
 import numpy as np
 import pytest
+from astropy.io import fits
 from stdatamodels.jwst import datamodels
 
 from calservice.engines.strun import step_class
@@ -22,6 +23,7 @@ from calservice.steps.registry import NATIVE
 from tests.engines.same import same_files, same_model
 from tests.parity.synthetic import Array, Case, ramp_model, write_references
 from tests.parity.test_small_steps import saved
+from tests.peer.context import make_model
 
 pytestmark = [
     pytest.mark.official,
@@ -70,7 +72,7 @@ def both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
         arrays: dict[str, Array] | None = None,
         where: Mapping[str, Any] | None = None,
         references: Mapping[str, str] | None = None,
-        times: Sequence[Sequence[float]] | None = None,
+        change: Callable[[Any], None] | None = None,
         **parameters: Any,
     ) -> tuple[Any, Any]:
         placed = {"name": "SUB256", "fastaxis": 1, "slowaxis": 2, **(where or {})}
@@ -79,8 +81,8 @@ def both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
         model = ramp_model(case, noisy_ramps(case, abs(placed["slowaxis"])) if arrays is None else arrays)
         for name, value in placed.items():
             setattr(model.meta.subarray, name, value)
-        if times is not None:
-            model.meta.exposure.read_times = times
+        if change is not None:
+            change(model)
         made, asked = [], []
         for cls, folder in ((step_class("clean_flicker_noise"), "ours"), (official(), "theirs")):
             (tmp_path / folder).mkdir(exist_ok=True)
@@ -148,12 +150,22 @@ TIMES = [[3.5], [7.0, 10.5], [14.0, 17.5, 21.0], [40.0], [43.5, 47.0]]
 """Of the reads of groups that are unevenly spaced, in seconds."""
 
 
+def read_at(times: list[list[float]] | None) -> Callable[[Any], None]:
+    """Return what notes the times of reads in an exposure."""
+
+    def change(model: Any) -> None:
+        if times is not None:
+            model.meta.exposure.read_times = times
+
+    return change
+
+
 @pytest.mark.parametrize("parameters", [{}, {"single_mask": False, "background_method": "model"}])
 def test_uneven_reads(both: Callable[..., Any], tmp_path: Path, parameters: dict[str, Any]) -> None:
     """Of ramps of such groups, drafts are made by likelihood."""
     masks = []
     for case, times in ((NIRCAM, None), (NIRCAM, TIMES), (replace(NIRCAM, shape=(2, 3, *SIZE)), TIMES[:3])):
-        made = both(case, times=times, save_mask=True, **parameters)[0]
+        made = both(case, change=read_at(times), save_mask=True, **parameters)[0]
         assert made.meta.cal_step.clean_flicker_noise == "COMPLETE"
         with datamodels.open(tmp_path / "ours" / "synthetic_mask.fits") as model:
             masks.append(np.array(model.data))
@@ -181,23 +193,109 @@ def test_flat_field(both: Callable[..., Any], tmp_path: Path, hole: float) -> No
     both(NIRISS, apply_flat_field=True)
 
 
-def test_user_masks(both: Callable[..., Any], tmp_path: Path) -> None:
-    from stdatamodels.jwst.datamodels import CubeModel, ImageModel
+BY_MEDIAN = {"background_method": "median_image"}
 
-    rng = np.random.default_rng(6)
-    for number, (kind, shape, status) in enumerate(
-        [
-            (ImageModel, SIZE, "COMPLETE"),
-            (CubeModel, (2, *SIZE), "COMPLETE"),
-            (CubeModel, (3, *SIZE), "FAILED"),
-            (ImageModel, (SIZE[0], SIZE[1] - 1), "FAILED"),
-        ]
+
+@pytest.fixture
+def without_wcs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the official step take draft rates as if they had got a WCS, and flags of a flat field."""
+    from jwst.assign_wcs import AssignWcsStep
+    from jwst.flatfield import FlatFieldStep
+
+    def flagged(self: Any, model: Any) -> Any:
+        made = model.copy()
+        made.dq[..., ::3] |= PIXEL_FLAGS["DO_NOT_USE"]
+        return made
+
+    monkeypatch.setattr(AssignWcsStep, "process", lambda self, model: model)
+    monkeypatch.setattr(FlatFieldStep, "process", flagged)
+
+
+@pytest.mark.parametrize(
+    ("case", "parameters"),
+    [
+        (NIRCAM, {"save_background": True}),
+        (replace(NIRCAM, shape=(3, 1, *SIZE)), {"single_mask": False, "save_background": True}),
+        (replace(NIRCAM, shape=(4, 3, *SIZE)), {"apply_flat_field": True, "n_sigma": 0.0}),
+        (MIRI, {"fit_histogram": True, "save_noise": True}),
+        (replace(NIRISS, shape=(2, 3, *SIZE), exp_type="NIS_AMI"), {"autoparam": True}),
+        (replace(NIRISS, shape=(2, 3, *SIZE)), {"autoparam": True}),  # which chooses another method
+    ],
+)
+@pytest.mark.usefixtures("without_wcs")
+def test_medians_of_integrations(
+    both: Callable[..., Any], tmp_path: Path, case: Case, parameters: dict[str, Any]
+) -> None:
+    nrows, ncols = case.shape[2:]
+    arrays = noisy_ramps(case)
+    arrays["data"] *= np.linspace(1, 1.3, case.shape[0], dtype=np.float32)[:, None, None, None]  # a bright one
+    arrays["data"][:, :, 3, 4] = np.nan
+    arrays["data"][0, :, nrows - 2, ncols - 9] = np.nan
+    references = {"flat": flat_field(tmp_path, case, 0.0)} if "apply_flat_field" in parameters else None
+    made, given = both(case, arrays, None, references, **BY_MEDIAN, **parameters)
+    assert made.meta.cal_step.clean_flicker_noise == "COMPLETE"
+    first = np.nanstd(made.data[:, 0] - given.data[:, 0])
+    assert first > 0.3 if made.meta.exposure.type != "NIS_IMAGE" else first == 0
+
+
+def test_a_median_with_a_wcs(both: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The WCS that the official step assigns to draft rates changes nothing of what it makes of an image."""
+    from jwst.assign_wcs import AssignWcsStep
+
+    make_model("distortion", "nircam").save(str(tmp_path / "distortion.asdf"))
+    places = {"distortion": str(tmp_path / "distortion.asdf")}
+    monkeypatch.setattr(AssignWcsStep, "get_reference_file", lambda self, model, kind: places.get(kind, "N/A"))
+
+    def change(model: Any) -> None:
+        where, how = model.meta.wcsinfo, model.meta.instrument
+        where.v2_ref, where.v3_ref, where.v3yangle, where.vparity = 120.0, -500.0, 0.0, -1
+        where.ra_ref, where.dec_ref, where.roll_ref = 80.0, -69.0, 10.0
+        how.pupil, how.filter, how.channel, how.module = "CLEAR", "F200W", "SHORT", "A"
+
+    made, _ = both(NIRCAM, change=change, save_background=True, save_noise=True, **BY_MEDIAN)
+    assert made.meta.cal_step.clean_flicker_noise == "COMPLETE"
+
+
+@pytest.mark.usefixtures("without_wcs")
+def test_medians_that_cannot_be_taken(both: Callable[..., Any], tmp_path: Path) -> None:
+    """One integration, or none of which it is known how bright it is; one that is not counts as the median."""
+    made = both(NIRISS, save_mask=True, save_background=True, **BY_MEDIAN)[0]
+    assert made.meta.cal_step.clean_flicker_noise == "FAILED"
+    dark, one = noisy_ramps(NIRCAM), noisy_ramps(NIRCAM)
+    dark["groupdq"][:, 1:] = PIXEL_FLAGS["DO_NOT_USE"]
+    one["groupdq"][1, 1:] = PIXEL_FLAGS["DO_NOT_USE"]
+    for arrays, status in ((dark, "FAILED"), (one, "COMPLETE")):
+        made = both(NIRCAM, arrays, user_mask=user_mask(tmp_path, SIZE), save_background=True, **BY_MEDIAN)[0]
+        assert made.meta.cal_step.clean_flicker_noise == status
+
+
+def user_mask(folder: Path, shape: tuple[int, ...]) -> str:
+    """Write a mask of the background, which is where there is any other number than 0."""
+    data = np.random.default_rng(6).choice([0.0, 1.0, -0.5, np.nan], p=[0.3, 0.4, 0.2, 0.1], size=shape)
+    model = (datamodels.ImageModel if len(shape) == 2 else datamodels.CubeModel)(data=data.astype(np.float32))
+    model.meta.instrument.name, model.meta.exposure.type = "MIRI", "MIR_IMAGE"  # not those of the exposure
+    path = str(folder / f"mask{len(shape)}_{shape[0]}_{shape[-1]}.fits")
+    model.save(path)
+    return path
+
+
+def test_user_masks(both: Callable[..., Any], tmp_path: Path) -> None:
+    for shape, status in (
+        (SIZE, "COMPLETE"),
+        ((2, *SIZE), "COMPLETE"),
+        ((3, *SIZE), "FAILED"),
+        ((SIZE[0], SIZE[1] - 1), "FAILED"),
     ):
-        path = str(tmp_path / f"mask{number}.fits")
-        kind(data=(rng.random(shape) < 0.7).astype(np.float32)).save(path)
-        made, given = both(NIRCAM, user_mask=path, mask_science_regions=True)
+        given_mask = user_mask(tmp_path, shape)
+        made, given = both(NIRCAM, user_mask=given_mask, mask_science_regions=True, save_mask=True)
         assert made.meta.cal_step.clean_flicker_noise == status
         assert np.array_equal(made.data, given.data, equal_nan=True) == (status == "FAILED")
+        kept = tmp_path / "ours" / "synthetic_mask.fits"
+        if status == "COMPLETE":
+            np.testing.assert_array_equal(fits.getdata(kept), fits.getdata(given_mask) != 0)
+            kept.unlink()
+        assert not kept.exists()
+        (tmp_path / "theirs" / "synthetic_mask.fits").unlink(missing_ok=True)
     both(NIRCAM, user_mask="None")
 
 
@@ -211,7 +309,8 @@ def test_what_cannot_be_cleaned(both: Callable[..., Any]) -> None:
         assert made.meta.cal_step.clean_flicker_noise == "FAILED"
         np.testing.assert_array_equal(made.data, given.data)
     case = replace(NIRCAM, shape=(2, 1, *SIZE))
-    assert both(case)[0].meta.cal_step.clean_flicker_noise == "COMPLETE"
+    saved = {"save_mask": True, "save_background": True, "save_noise": True}
+    assert both(case, **saved)[0].meta.cal_step.clean_flicker_noise == "COMPLETE"
     arrays = noisy_ramps(NIRCAM)
     arrays["groupdq"][1, 2] |= PIXEL_FLAGS["JUMP_DET"]
     arrays["data"][0, 3] = np.nan
@@ -402,8 +501,9 @@ def test_rates(tmp_path: Path) -> None:
 def test_rates_and_other_cases_are_the_official_steps() -> None:
     step = NATIVE["clean_flicker_noise"]
     for case, parameters in (
-        (NIRCAM, {"background_method": "median_image"}),
-        (NIRCAM, {"save_mask": True, "user_mask": "mask.fits"}),
+        (NIRSPEC, BY_MEDIAN),
+        (replace(NIRCAM, exp_type="NRC_TSIMAGE"), BY_MEDIAN),
+        (NIRCAM, {"save_mask": True, **BY_MEDIAN}),
         (NIRSPEC, {"save_noise": True, "fit_method": "fft"}),
         (NIRSPEC, {"mask_science_regions": True}),
         (MIRI, {"mask_science_regions": True}),
@@ -411,4 +511,6 @@ def test_rates_and_other_cases_are_the_official_steps() -> None:
         assert step.supports(step.params(**parameters), case.info)
         assert step.supports(step.params(), case.info) is None
     assert step.supports(step.params(), replace(NIRCAM.info, num_superstripe=2))
+    assert step.supports(step.params(**BY_MEDIAN), replace(MIRI.info, tsovisit=True))
+    assert step.supports(step.params(**BY_MEDIAN), MIRI.info) is None
     assert not models.suits(step, datamodels.ImageModel((4, 4)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from calservice.model.dqflags import PIXEL_FLAGS
 from calservice.steps.registry import NATIVE
 from tests.engines.same import same_files, same_model
 from tests.parity.synthetic import Array, Case, ramp_model, write_references
+from tests.parity.test_clean_flicker_noise import TIMES, read_at
 from tests.parity.test_small_steps import saved
 
 pytestmark = [
@@ -56,7 +57,7 @@ def both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
         empty: bool = False,
         absent: bool = False,
         larger: int = 0,
-        times: Sequence[Sequence[float]] | None = None,
+        change: Callable[[Any], None] | None = None,
         **parameters: Any,
     ) -> Any:
         size = case.shape[2:]
@@ -71,8 +72,8 @@ def both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
             arrays["data"][:, :, 76:, 76:] = np.nan
         model = ramp_model(case, arrays)
         model.meta.subarray.name = subarray
-        if times is not None:
-            model.meta.exposure.read_times = times
+        if change is not None:
+            change(model)
         made, asked = [], []
         for cls, folder in ((step_class("picture_frame"), "ours"), (PictureFrameStep, "theirs")):
             (tmp_path / folder).mkdir(exist_ok=True)
@@ -104,8 +105,8 @@ def test_ramps(both: Callable[..., Any], case: Case, n_sigma: float) -> None:
 
 def test_uneven_reads(both: Callable[..., Any], tmp_path: Path) -> None:
     masks = []
-    for times in (None, [[3.5], [7.0, 10.5], [14.0, 17.5, 21.0], [40.0]]):
-        made = both(CASE, times=times, save_mask=True)[0]
+    for times in (None, TIMES[:4]):
+        made = both(CASE, change=read_at(times), save_mask=True)[0]
         assert made.meta.cal_step.picture_frame == "COMPLETE"
         masks.append(np.array(datamodels.open(tmp_path / "ours" / "synthetic_pctfrm_mask.fits").data))
     assert not np.array_equal(*masks)

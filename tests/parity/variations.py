@@ -28,6 +28,9 @@ __all__ = ["Compared", "compared", "reason"]
 _DRAFTS = ("clean_flicker_noise", "picture_frame")
 """Steps that fit ramps for themselves, with references that are selected for ``ramp_fit``."""
 
+_OF_DRAFTS = (("jwst.assign_wcs", "AssignWcsStep"), ("jwst.flatfield", "FlatFieldStep"))
+"""What they do to draft rates changes no median of integrations; left out, they ask for no references."""
+
 _RULES = Settings(ignore=("meta.useafter",))
 """A reference that ``emicorr`` makes is good from the moment on when it was made."""
 
@@ -94,6 +97,8 @@ def _both(alias: str, scene: str, told: tuple[tuple[str, Any], ...]) -> tuple[tu
         if alias in _DRAFTS:
             for cls in (step_class("ramp_fit"), official_class("jwst.ramp_fitting", "RampFitStep")):
                 patches.enter_context(patch.object(cls, "get_reference_file", lambda self, _, kind: str(paths[kind])))
+            for cls in _OF_DRAFTS:
+                patches.enter_context(patch.object(official_class(*cls), "process", lambda self, given: given))
         for cls, out in zip(classes, (ours, theirs), strict=True):
             out.mkdir()
             step = cls()

@@ -75,7 +75,15 @@ class _Workspace:
         self.counts = np.zeros((number, nparts), np.int64)
 
 
-def clean_ramp(ramp: Array, flags: Array, mask: Array, how: Cleaning, made: Array, levels: Array | None = None) -> None:
+def clean_ramp(
+    ramp: Array,
+    flags: Array,
+    mask: Array,
+    how: Cleaning,
+    made: Array,
+    levels: Array | None = None,
+    scene: Array | None = None,
+) -> None:
     """Take the noise of each group of a ramp away.
 
     Parameters
@@ -93,37 +101,50 @@ def clean_ramp(ramp: Array, flags: Array, mask: Array, how: Cleaning, made: Arra
         one before shows no background.
     levels : ndarray, optional
         Filled likewise with the background of each difference; zeros stay where there is none.
+    scene : ndarray, optional
+        What each group shows without noise (group, row, column) float32. The difference to it is cleaned then, of the
+        first group as well and whatever is flagged, and it counts as the background.
 
     Raises
     ------
     NoFit
         If noise cannot be fitted in frequency space.
     """
-    made[0] = ramp[0]
     work = _Workspace(ramp.shape[1:], how)
     flat = kernels.flat_of(how.flat)
-    for g in range(1, ramp.shape[0]):
-        image, good = work.image, work.good
-        finite, count = kernels.difference(ramp[g - 1], ramp[g], flags[g], mask, flat, image, good, work.values)
+    unflagged = np.zeros_like(flags[0])
+    made[0] = ramp[0]
+    for g in range(1 if scene is None else 0, ramp.shape[0]):
+        before, cleaned, unusable = (ramp[g - 1], made[g - 1], flags[g])
+        if scene is not None:
+            before, cleaned, unusable = scene[g], scene[g], unflagged
+        finite, count = kernels.difference(before, ramp[g], unusable, mask, flat, work.image, work.good, work.values)
         if not count:
             made[g] = ramp[g]
             continue
-        low, high = -np.inf, np.inf
-        background = np.zeros((1, 1), np.float32)
-        if how.background == "median":
-            values = work.values[:finite]
-            values.sort()
-            background[:], low, high = kernels.levels(values, how.n_sigma, work.parts.reshape(-1))
-        elif how.background == "model":
-            background = _smooth(image, good, how)
+        background = _clean_difference(work, finite, how, flat, cleaned, made[g])
         if levels is not None:
-            levels[g] = background
-        if how.method == "median":
-            stripes = _stripes(work, (low, high), background, how.down)
-            kernels.finish(made[g - 1], image, background, stripes, how.down, flat, made[g])
-        else:
-            kernels.keep_between(image, good, low, high)
-            kernels.add_cleaned(made[g - 1], _clean_in_frequency(image, good, background, how), made[g])
+            levels[g] = background if scene is None else scene[g]
+
+
+def _clean_difference(work: _Workspace, finite: int, how: Cleaning, flat: Array, cleaned: Array, out: Array) -> Array:
+    """Fill ``out`` with what was cleaned before and the difference, less its noise; return the background of that."""
+    image, good = work.image, work.good
+    low, high = -np.inf, np.inf
+    background = np.zeros((1, 1), np.float32)
+    if how.background == "median":
+        values = work.values[:finite]
+        values.sort()
+        background[:], low, high = kernels.levels(values, how.n_sigma, work.parts.reshape(-1))
+    elif how.background == "model":
+        background = _smooth(image, good, how)
+    if how.method == "median":
+        stripes = _stripes(work, (low, high), background, how.down)
+        kernels.finish(cleaned, image, background, stripes, how.down, flat, out)
+    else:
+        kernels.keep_between(image, good, low, high)
+        kernels.add_cleaned(cleaned, _clean_in_frequency(image, good, background, how), out)
+    return background
 
 
 def _smooth(image: Array, good: Array, how: Cleaning) -> Array:

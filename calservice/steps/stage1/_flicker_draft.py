@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 READS: tuple[str, ...] = ramp_fit.STEP.reads
-WRITES = ("draft_slope", "int_draft_slope")
+WRITES = ("draft_slope", "int_draft_slope", "draft_median")
 Needed = Callable[[Any, ExposureInfo], bool]
 
 _PARAMS = ramp_fit.RampFitParams()
@@ -46,19 +46,25 @@ OF_DRAFTS: Mapping[str, Any] = MappingProxyType(
 """Metadata of draft rates, which masks that are made of them carry."""
 
 
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
-
-
 def _always(params: Any, info: ExposureInfo) -> bool:
     return True
 
 
+def _nothing(params: Any, info: ExposureInfo) -> Mapping[str, Any]:
+    return {}
+
+
 def kept_product(
-    array: str, parameter: str, suffix: str, model: str, applies: Needed = _always, told: Mapping[str, Any] = _NOTHING
+    array: str,
+    parameter: str,
+    suffix: str,
+    model: str,
+    applies: Needed = _always,
+    told: Callable[[Any, ExposureInfo], Mapping[str, Any]] = _nothing,
 ) -> OptionalProduct:
     """Return the product of an array that a kernel makes where a parameter asks for it, and else does not make.
 
-    ``told`` is metadata, by datamodel path, that differs from that of the exposure.
+    ``told(params, info)`` gives metadata, by datamodel path, that differ from those of the exposure.
     """
     return OptionalProduct(
         model=lambda info: model,
@@ -66,7 +72,7 @@ def kept_product(
         arrays=lambda made, references, params, info: {"data": made[array]} if array in made else {},
         after_exposure=True,
         suffix=suffix,
-        metadata=lambda references, params, info: told,
+        metadata=lambda references, params, info: told(params, info),
     )
 
 
@@ -137,10 +143,11 @@ class Drafts:
     pieces: tuple[tuple[Window, Mapping[str, Array]], ...] = field(default=())
 
     def whole(self, name: str) -> Array | None:
-        """Return rates of the whole exposure; None where there are none."""
+        """Return rates, or a median, of the whole exposure; None where there are none."""
         if not all(name in arrays for _, arrays in self.pieces):
             return None
-        lengths = {"integration": self.info.nints, "row": self.info.nrows, "column": self.info.ncols}
+        info = self.info
+        lengths = {"integration": info.nints, "group": info.ngroups, "row": info.nrows, "column": info.ncols}
         made = np.empty([lengths[axis] for axis in AXES[name]], np.float32)
         for window, arrays in self.pieces:
             made[window.slices(AXES[name])] = arrays[name]

@@ -28,6 +28,8 @@ _FOURIER = ("NRS_MSASPEC", "NRS_IFU", "NRS_FIXEDSLIT", "NRS_BRIGHTOBJ")
 """Exposure types that are cleaned in frequency space."""
 _AUTOMATIC = ("NIS_IMAGE", "NRC_IMAGE")
 """Exposure types for which parameters are found automatically."""
+_TIME_SERIES = ("NRC_TSIMAGE", "NRC_TSGRISM", "NIS_SOSS")
+"""Exposure types of which the flux of the target is measured."""
 
 
 class CleanFlickerNoiseParams(Params):
@@ -77,14 +79,24 @@ def _chooses(params: CleanFlickerNoiseParams, info: ExposureInfo) -> bool:
     return params.autoparam and info.exp_type in _AUTOMATIC
 
 
+def _takes_median(params: CleanFlickerNoiseParams, info: ExposureInfo) -> bool:
+    """Tell whether the background is the median of all integrations."""
+    return params.background_method == "median_image" and not _chooses(params, info) and _refusal(params, info) is None
+
+
 def _needs_rates(params: CleanFlickerNoiseParams, info: ExposureInfo) -> bool:
-    return _drafts(params, info) or _chooses(params, info)
+    return _drafts(params, info) or _chooses(params, info) or _takes_median(params, info)
+
+
+def _by_integration(params: CleanFlickerNoiseParams, info: ExposureInfo) -> bool:
+    """Tell whether draft rates of each integration are looked at."""
+    return not params.single_mask or _takes_median(params, info)
 
 
 def draft(
     block: Block, references: References, params: CleanFlickerNoiseParams, info: ExposureInfo
 ) -> dict[str, Array]:
-    """Make draft rates, unless the user gave a mask of the background.
+    """Make draft rates, unless they are not needed, and the median of integrations where it is the background.
 
     Parameters
     ----------
@@ -100,16 +112,21 @@ def draft(
     Returns
     -------
     dict
-        ``draft_slope`` (row, column) and, for masks of each integration, ``int_draft_slope`` (integration, row,
-        column), float32 in DN/s.
+        ``draft_slope`` (row, column) and, for what is found of each integration, ``int_draft_slope`` (integration, row,
+        column), float32 in DN/s; ``draft_median`` (group, row, column) float32 in DN.
     """
     if not _needs_rates(params, info):
         return {}
-    return draft_rates(block, references, info, integrations=not params.single_mask)
+    made = draft_rates(block, references, info, integrations=_by_integration(params, info))
+    if _takes_median(params, info):
+        from calservice.steps.stage1._flicker_median import median_ramp
+
+        made["draft_median"] = median_ramp(block["data"])
+    return made
 
 
 def _finalize(found: Drafts) -> Mapping[str, Array]:
-    """Return where the scene is background, and what is chosen automatically."""
+    """Return where the scene is background, the median of integrations, and what is chosen automatically."""
     params, info = found.params, found.info
     made: dict[str, Array] = {}
     flat = _flat(found.references, info)
@@ -119,14 +136,22 @@ def _finalize(found: Drafts) -> Mapping[str, Array]:
         rates = found.whole("draft_slope")
         assert rates is not None
         made["flicker_choice"] = choose(rates, flat, info)
+    if not (_drafts(params, info) or _takes_median(params, info)):
+        return made
+    rates = found.whole("int_draft_slope" if _by_integration(params, info) else "draft_slope")
+    assert rates is not None
+    if flat is not None and _divides(params, info):
+        rates /= flat
     if _drafts(params, info):
         from calservice.steps.stage1._flicker_mask import scene_mask
 
-        rates = found.whole("draft_slope" if params.single_mask else "int_draft_slope")
-        assert rates is not None
-        if flat is not None and _divides(params, info):
-            rates /= flat
         made["flicker_mask"] = scene_mask(rates, params.n_sigma, params.fit_histogram)
+    if _takes_median(params, info):
+        from calservice.steps.stage1._flicker_median import scales
+
+        median = found.whole("draft_median")
+        assert median is not None
+        made |= {"flicker_median": median, "flicker_scales": scales(rates)}
     return made
 
 
@@ -165,7 +190,8 @@ def clean(
     block : Block
         ``data`` (integration, group, row, column) float32 in DN, ``groupdq`` of the same shape uint8, and what the
         tally found: ``flicker_mask``, where the scene is background, (row, column) or (integration, row, column)
-        bool, and ``flicker_choice``, parameters chosen automatically.
+        bool; ``flicker_choice``, parameters chosen automatically; ``flicker_median``, the median of integrations
+        (group, row, column) float32 in DN, and ``flicker_scales`` (integration,) float32, how bright each is.
     references : mapping
         Optionally ``flat`` with its pixels in one row, ``whole`` float32, and ``user_mask`` with ``data`` instead of
         the mask found.
@@ -188,31 +214,48 @@ def clean(
     and added to the group before, which was cleaned itself. Medians: after Willott's image1overf. Frequencies: NSClean,
     Rauscher 2024, PASP 136, 015001.
     """
-    data, flags = block["data"], block["groupdq"]
-    nints, ngroups = data.shape[:2]
-    fitted: dict[str, Array] = {"noise_fitted": np.ones(nints, np.uint8)}
-    if ngroups < 2:
-        return {"data": np.array(data, np.float32), **fitted}
     from calservice.steps.stage1._flicker_clean import NoFit, clean_ramp
 
+    data, flags = block["data"], block["groupdq"]
     how = _cleaning(block, references, params, info)
     masks = references["user_mask"]["data"] if "user_mask" in references else block["flicker_mask"]
     made = np.zeros(data.shape, np.float32)
     levels = np.zeros(data.shape, np.float32) if params.save_background else None
     first, stop = block.window.integration
-    for i in range(nints):
+    for i, ramp in enumerate(data):
         mask = masks if masks.ndim == 2 else masks[first + i]
         try:
-            clean_ramp(data[i], flags[i], mask, how, made[i], None if levels is None else levels[i])
+            scene = _scene(block, first + i)
+            clean_ramp(ramp, flags[i], mask, how, made[i], None if levels is None else levels[i], scene)
         except NoFit:
-            return {"data": np.array(data, np.float32), "noise_fitted": np.zeros(nints, np.uint8)}
-    if params.save_mask and "user_mask" not in references:
+            return {"data": np.array(data, np.float32), "noise_fitted": np.zeros(len(data), np.uint8)}
+    fitted: dict[str, Array] = {"noise_fitted": np.ones(len(data), np.uint8)}
+    if params.save_mask:
         fitted |= {"opt_mask": masks} if masks.ndim == 2 else {"opt_int_mask": masks[first:stop]}
     if levels is not None:
         fitted["opt_background"] = levels
     if params.save_noise:
         fitted["opt_noise"] = made - data
     return {"data": made, **fitted}
+
+
+def _scene(block: Block, integration: int) -> Array | None:
+    """Return what an integration shows without noise, as all of them tell it (group, row, column) float32.
+
+    Raises
+    ------
+    NoFit
+        If it is not known how bright any of them is.
+    """
+    from calservice.steps.stage1._flicker_clean import NoFit
+
+    if "flicker_median" not in block:
+        return None
+    scale = block["flicker_scales"][integration]
+    if np.isnan(scale):
+        raise NoFit
+    scene: Array = block["flicker_median"] * scale
+    return scene
 
 
 def _cleaning(block: Block, references: References, params: CleanFlickerNoiseParams, info: ExposureInfo) -> Any:
@@ -223,6 +266,8 @@ def _cleaning(block: Block, references: References, params: CleanFlickerNoisePar
     if "flicker_choice" in block:
         smooth, by_channel = block["flicker_choice"]
         background, channels = "model" if smooth else "median", bool(by_channel)
+    elif background == "median_image":
+        background = None  # the median is what differences are taken to
     miri = info.exp_type.startswith("MIR")
     return Cleaning(
         method=params.fit_method,
@@ -262,6 +307,21 @@ _CLEANING = Step(
 )
 
 
+def _located(params: CleanFlickerNoiseParams, info: ExposureInfo) -> bool:
+    """Tell whether a median of integrations takes a WCS.
+
+    It may have to be scaled by the flux of a target, which a WCS or references locate; the exposure may show nothing
+    where the WCS of NIRSpec is defined, for which the step fails; and the header of the mask tells the WCS.
+    """
+    time_series = info.exp_type in _TIME_SERIES or (info.exp_type == "MIR_IMAGE" and info.tsovisit)
+    return params.save_mask or time_series or info.exp_type.startswith("NRS")
+
+
+def _of_mask(params: CleanFlickerNoiseParams, info: ExposureInfo) -> Mapping[str, Any]:
+    """Return the metadata of the mask: those of the draft rates that it is made of."""
+    return OF_DRAFTS if _drafts(params, info) else {}
+
+
 def _refusal(params: CleanFlickerNoiseParams, info: ExposureInfo) -> str | None:
     """Return the reason why exposures of a type are not cleaned."""
     if info.exp_type.startswith("MIR") and info.exp_type != "MIR_IMAGE":
@@ -273,6 +333,8 @@ def _refusal(params: CleanFlickerNoiseParams, info: ExposureInfo) -> str | None:
 
 def _not_applicable(references: References, params: CleanFlickerNoiseParams, info: ExposureInfo) -> str | None:
     refusal = _refusal(params, info)
+    if refusal is None and _takes_median(params, info) and info.nints < 2:
+        refusal = "a median of integrations cannot be made of one of them"
     if refusal is not None or "user_mask" not in references:
         return refusal
     shape = references["user_mask"]["data"].shape
@@ -283,12 +345,10 @@ def _not_applicable(references: References, params: CleanFlickerNoiseParams, inf
 def _supports(params: CleanFlickerNoiseParams, info: ExposureInfo) -> str | None:
     if info.num_superstripe or info.multistripe:
         return "stripes"
-    if params.save_mask and params.user_mask is not None:
-        return "save_mask of a mask that is given"
     if params.save_noise and params.fit_method == "fft":
         return "save_noise of a fit in frequency space, whose last digits differ"
-    if params.background_method == "median_image":
-        return "the background method median_image"
+    if _takes_median(params, info) and info.nints > 1 and _located(params, info):
+        return f"the background method median_image{' with save_mask' * params.save_mask} of {info.exp_type} exposures"
     if abs(info.slowaxis) not in (1, 2):
         return "unknown axes of the detector"
     located = info.exp_type.startswith("NRS") or info.exp_type in ("MIR_IMAGE", "NIS_SOSS")
@@ -318,8 +378,8 @@ STEP = Step(
     then=lambda params, info: _CLEANING,
     prepare=_prepare,
     products=(
-        kept_product("opt_mask", "save_mask", "mask", "ImageModel", told=OF_DRAFTS),
-        kept_product("opt_int_mask", "save_mask", "mask", "CubeModel", told=OF_DRAFTS),
+        kept_product("opt_mask", "save_mask", "mask", "ImageModel", told=_of_mask),
+        kept_product("opt_int_mask", "save_mask", "mask", "CubeModel", told=_of_mask),
         kept_product("opt_background", "save_background", "flicker_bkg", "RampModel"),
         kept_product("opt_noise", "save_noise", "flicker_noise", "RampModel"),
     ),

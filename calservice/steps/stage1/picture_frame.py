@@ -165,7 +165,7 @@ STEP = Step(
     supports=_supports,
     then=lambda params, info: _CORRECTION,
     products=(
-        kept_product("opt_mask", "save_mask", "pctfrm_mask", "ImageModel", _applies, _OF_MASK),
+        kept_product("opt_mask", "save_mask", "pctfrm_mask", "ImageModel", _applies, lambda params, info: _OF_MASK),
         kept_product("opt_noise", "save_correction", "pctfrm_correction", "RampModel", _applies),
     ),
     rates_too=True,
