@@ -158,6 +158,8 @@ VARIATIONS: tuple[Variation, ...] = (
     _flicker("save_mask", True),
     _flicker("save_background", True),
     _flicker("save_noise", True),
+    _of("clean_flicker_noise", "NIRSpec SUB512, flicker", fit_method="fft")("save_noise", True),
+    _of("clean_flicker_noise", "NIRCam, flicker", user_mask="@mask")("save_mask", True),
     _of("persistence", "NIRCam, saturating")("persistence_time", 15, 100000),
     _persist("save_persistence", "@out/kept.asdf"),
     _persist("dn_threshold", 20000.0, 50000.0),

@@ -46,6 +46,8 @@ class Cleaning:
         Flat field (row, column) float32 to divide by.
     detector, subarray : str
         Names of them.
+    last_digits : bool
+        Whether a fit in frequency space is as published to the last digit, which the noise itself shows.
     """
 
     method: Literal["fft", "median"] = "median"
@@ -57,6 +59,7 @@ class Cleaning:
     flat: Array | None = None
     detector: str = ""
     subarray: str = ""
+    last_digits: bool = False
 
 
 class _Workspace:
@@ -200,7 +203,7 @@ def _clean_in_frequency(image: Array, good: Array, background: Array, how: Clean
 
     rest = kernels.subtracted(image, background)
     if rest.shape == (FULL, FULL):
-        cleaned = clean_full_frame(rest, good, how.detector)
+        cleaned = clean_full_frame(rest, good, how.detector, how.last_digits)
     else:
         cleaned = clean_subarray(rest, good, how.detector, how.subarray)
     if cleaned is None:

@@ -45,7 +45,7 @@ def to_science(image: Array, detector: str) -> Array:
     return image.T if detector == "NRS1" else image[::-1].T
 
 
-def clean_full_frame(image: Array, good: Array, detector: str) -> Array | None:
+def clean_full_frame(image: Array, good: Array, detector: str, last_digits: bool = False) -> Array | None:
     """Return an image less the slow noise along its lines.
 
     Parameters
@@ -56,6 +56,8 @@ def clean_full_frame(image: Array, good: Array, detector: str) -> Array | None:
         Where it is background (row, column) bool.
     detector : str
         ``NRS1`` or ``NRS2``.
+    last_digits : bool
+        Whether all lines are fitted by the published operations, which takes some ten times as long.
 
     Returns
     -------
@@ -65,7 +67,7 @@ def clean_full_frame(image: Array, good: Array, detector: str) -> Array | None:
     data = np.ascontiguousarray(to_detector(image, detector))
     mask = np.ascontiguousarray(to_detector(good, detector))
     try:
-        model = _fit(data, mask, _weights(mask), _limits(data, mask))
+        model = _fit(data, mask, _weights(mask, last_digits), _limits(data, mask), last_digits)
     except np.linalg.LinAlgError:
         return None
     return np.ascontiguousarray(to_science(data - _blurred(model), detector))
@@ -86,16 +88,17 @@ def _limits(data: Array, mask: Array) -> Array:
     return np.concatenate([middle - spread, middle, middle + spread], axis=1)
 
 
-def _weights(mask: Array) -> Array:
+def _weights(mask: Array, last_digits: bool) -> Array:
     """Return the reciprocal of how dense background is along each line, 0 where there is none.
 
     As published, density is that one line and one pixel further. Lines are convolved each by itself, which is the same
     as the published convolution of the whole image but for rounding; where that could tell, the image is convolved.
     """
-    before = np.roll(mask, 1, axis=0).astype(np.float32)
     kernel = _density(mask.shape[1])
-    density = np.fft.irfft(np.fft.rfft(before, axis=1) * np.fft.rfft(kernel), mask.shape[1], axis=1)
-    if not _clear(density, mask):
+    if not last_digits:
+        before = np.roll(mask, 1, axis=0).astype(np.float32)
+        density = np.fft.irfft(np.fft.rfft(before, axis=1) * np.fft.rfft(kernel), mask.shape[1], axis=1)
+    if last_digits or not _clear(density, mask):
         whole = np.zeros(mask.shape, np.float32)
         whole[1] = kernel
         density = np.fft.irfft2(np.fft.rfft2(mask.astype(np.float32)) * np.fft.rfft2(whole), mask.shape)
@@ -135,7 +138,7 @@ def _waves(nx: int) -> tuple[Array, Array]:
     return np.concatenate([np.cos(phases), np.sin(phases)], axis=1), keep[:number]
 
 
-def _fit(data: Array, mask: Array, weights: Array, limits: Array) -> Array:
+def _fit(data: Array, mask: Array, weights: Array, limits: Array, last_digits: bool) -> Array:
     """Return the noise along each line (line, pixel) float32; outliers count as the median.
 
     Raises
@@ -149,12 +152,13 @@ def _fit(data: Array, mask: Array, weights: Array, limits: Array) -> Array:
     for start in range(_BORDER, data.shape[0] - _BORDER, _LINES):
         rows = slice(start, min(start + _LINES, data.shape[0] - _BORDER))
         number = rows.stop - rows.start
-        _weigh(data[rows], mask[rows], weights[rows], limits[rows], squares, products)
-        found = np.zeros((number, 2 * keep.size))
-        doubtful = np.zeros(number, np.bool_)
-        _solve_lines(squares[:number] @ waves, products[:number] @ waves, found, doubtful)
-        found *= np.tile(np.where(np.arange(keep.size) == 0, 1.0, 2.0) * keep, 2)
-        model[rows] = found @ waves.T
+        doubtful = np.full(number, last_digits)
+        if not last_digits:
+            _weigh(data[rows], mask[rows], weights[rows], limits[rows], squares, products)
+            found = np.zeros((number, 2 * keep.size))
+            _solve_lines(squares[:number] @ waves, products[:number] @ waves, found, doubtful)
+            found *= np.tile(np.where(np.arange(keep.size) == 0, 1.0, 2.0) * keep, 2)
+            model[rows] = found @ waves.T
         for y in rows.start + np.flatnonzero(doubtful):
             if mask[y].any():
                 model[y] = _fit_as_published(data[y], mask[y], weights[y], limits[y], keep)

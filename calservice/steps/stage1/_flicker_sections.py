@@ -119,7 +119,7 @@ def _fit_section(data: Array, mask: Array, frequencies: tuple[int, ...]) -> Arra
     inverse = np.matmul(np.linalg.inv(np.matmul(adjoint, weighted)), adjoint)
     spectrum = np.zeros(keep.size, np.complex64)
     spectrum[chosen] = np.matmul(inverse * weights, data[mask])
-    spectrum *= ticks / number
+    spectrum *= np.float64(ticks / number)  # in double precision, then rounded
     made: Array = np.fft.irfft(spectrum * keep, ticks).reshape(nlines, -1)[:, :length]
     return made
 
@@ -140,7 +140,7 @@ def _waves(nlines: int, length: int, frequencies: tuple[int, ...]) -> tuple[Arra
         Transform of the Gaussian that tells how dense background is.
     """
     ticks = nlines * (length + _OVERHEAD)
-    hertz = np.fft.rfftfreq(ticks, _TICK).astype(np.float32)
+    hertz = np.fft.rfftfreq(ticks, float(_TICK)).astype(np.float32)  # the tick is rounded, but not the product
     bounds = np.array(frequencies, np.float32)
     keep = np.zeros(hertz.size, np.float32)
     keep[hertz < bounds[0]] = 1.0

@@ -279,6 +279,7 @@ def _cleaning(block: Block, references: References, params: CleanFlickerNoisePar
         flat=_flat(references, info) if _divides(params, info) else None,
         detector=info.detector,
         subarray=info.subarray,
+        last_digits=params.save_noise,
     )
 
 
@@ -345,8 +346,6 @@ def _not_applicable(references: References, params: CleanFlickerNoiseParams, inf
 def _supports(params: CleanFlickerNoiseParams, info: ExposureInfo) -> str | None:
     if info.num_superstripe or info.multistripe:
         return "stripes"
-    if params.save_noise and params.fit_method == "fft":
-        return "save_noise of a fit in frequency space, whose last digits differ"
     if _takes_median(params, info) and info.nints > 1 and _located(params, info):
         return f"the background method median_image{' with save_mask' * params.save_mask} of {info.exp_type} exposures"
     if abs(info.slowaxis) not in (1, 2):
