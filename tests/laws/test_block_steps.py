@@ -75,6 +75,7 @@ OPTIONS: Mapping[str, Sequence[Mapping[str, Any]]] = {
         {"apply_flat_field": True},
         {"apply_flat_field": True, "single_mask": False, "background_method": "model"},
         {"save_mask": True, "save_background": True, "save_noise": True},
+        {"background_method": "median_image", "save_background": True},
     ),
 }
 

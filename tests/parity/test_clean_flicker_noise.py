@@ -238,6 +238,39 @@ def test_medians_of_integrations(
     assert first > 0.3 if made.meta.exposure.type != "NIS_IMAGE" else first == 0
 
 
+@pytest.mark.parametrize(
+    "levels",
+    [
+        (2, 3, 5, 4),
+        (2, np.nan, 5),
+        (2, np.inf, 5),
+        (-1, 0, 1),
+        (1, np.inf, np.inf),
+        (0, 0, 2),
+        (np.nan, np.nan),
+        (3, 0),
+    ],
+)
+def test_scales_of_integrations(levels: tuple[float, ...]) -> None:
+    """Scaled medians where levels are not finite, or their median vanishes; NaN where the official one is none."""
+    from jwst.clean_flicker_noise.tso_median_image import make_median_image
+
+    from calservice.steps.stage1._flicker_median import median_ramp, scales
+
+    data = np.random.default_rng(3).normal(50, 9, (len(levels), 2, 5, 6)).astype(np.float32)
+    data[0, :, 0] = np.nan
+    data[:, 1, 1] = np.nan
+    rates = data[:, 0] - data[:, 0] + np.array(levels, np.float32)[:, None, None]
+    ours = median_ramp(data) * scales(rates)[:, None, None, None]
+    models = datamodels.RampModel(data=data), datamodels.CubeModel(data=rates)
+    for model in models:
+        model.meta.exposure.type = "NRC_IMAGE"
+    try:
+        np.testing.assert_array_equal(ours, make_median_image(*models))
+    except ValueError:
+        assert np.isnan(ours).all()
+
+
 def test_a_median_with_a_wcs(both: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The WCS that the official step assigns to draft rates changes nothing of what it makes of an image."""
     from jwst.assign_wcs import AssignWcsStep

@@ -5,12 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from calservice.model.block import Array
-from calservice.steps.compiled import compiled
 
 __all__ = ["median_ramp", "scales"]
 
 
-@compiled
 def median_ramp(data: Array) -> Array:
     """Return the median over integrations of what is not NaN; NaN where nothing is.
 
@@ -24,20 +22,11 @@ def median_ramp(data: Array) -> Array:
     ndarray
         (group, row, column) float32; between two values, rounded to single precision as they are.
     """
-    nints, ngroups, nrows, ncols = data.shape
-    made = np.full((ngroups, nrows, ncols), np.nan, np.float32)
-    values = np.empty(nints, np.float32)
-    for g in range(ngroups):
-        for y in range(nrows):
-            for x in range(ncols):
-                count = 0
-                for i in range(nints):
-                    values[count] = data[i, g, y, x]
-                    count += not np.isnan(values[count])
-                if count:
-                    known = np.sort(values[:count])
-                    half = count // 2
-                    made[g, y, x] = known[half] if count % 2 else (known[half - 1] + known[half]) / np.float32(2)
+    values = np.sort(data.astype(np.float32), axis=0)  # NaNs last
+    count = np.count_nonzero(~np.isnan(values), axis=0)[None]
+    lower = np.take_along_axis(values, np.maximum(count - 1, 0) // 2, axis=0)
+    upper = np.take_along_axis(values, np.minimum(count // 2, len(values) - 1), axis=0)
+    made: Array = ((lower + upper) / np.float32(2))[0]
     return made
 
 
