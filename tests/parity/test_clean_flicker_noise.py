@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +20,6 @@ from calservice.steps.registry import NATIVE
 from tests.engines.same import same_files, same_model
 from tests.parity.synthetic import Array, Case, ramp_model, write_references
 from tests.parity.test_small_steps import saved
-from tests.peer.context import make_model
 
 pytestmark = [
     pytest.mark.official,
@@ -193,115 +189,6 @@ def test_flat_field(both: Callable[..., Any], tmp_path: Path, hole: float) -> No
     both(NIRISS, apply_flat_field=True)
 
 
-BY_MEDIAN = {"background_method": "median_image"}
-
-
-@pytest.fixture
-def without_wcs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the official step take draft rates as if they had got a WCS, and flags of a flat field."""
-    from jwst.assign_wcs import AssignWcsStep
-    from jwst.flatfield import FlatFieldStep
-
-    def flagged(self: Any, model: Any) -> Any:
-        made = model.copy()
-        made.dq[..., ::3] |= PIXEL_FLAGS["DO_NOT_USE"]
-        return made
-
-    monkeypatch.setattr(AssignWcsStep, "process", lambda self, model: model)
-    monkeypatch.setattr(FlatFieldStep, "process", flagged)
-
-
-@pytest.mark.parametrize(
-    ("case", "parameters"),
-    [
-        (NIRCAM, {"save_background": True}),
-        (replace(NIRCAM, shape=(3, 1, *SIZE)), {"single_mask": False, "save_background": True}),
-        (replace(NIRCAM, shape=(4, 3, *SIZE)), {"apply_flat_field": True, "n_sigma": 0.0}),
-        (MIRI, {"fit_histogram": True, "save_noise": True}),
-        (replace(NIRISS, shape=(2, 3, *SIZE), exp_type="NIS_AMI"), {"autoparam": True}),
-        (replace(NIRISS, shape=(2, 3, *SIZE)), {"autoparam": True}),  # which chooses another method
-    ],
-)
-@pytest.mark.usefixtures("without_wcs")
-def test_medians_of_integrations(
-    both: Callable[..., Any], tmp_path: Path, case: Case, parameters: dict[str, Any]
-) -> None:
-    nrows, ncols = case.shape[2:]
-    arrays = noisy_ramps(case)
-    arrays["data"] *= np.linspace(1, 1.3, case.shape[0], dtype=np.float32)[:, None, None, None]  # a bright one
-    arrays["data"][:, :, 3, 4] = np.nan
-    arrays["data"][0, :, nrows - 2, ncols - 9] = np.nan
-    references = {"flat": flat_field(tmp_path, case, 0.0)} if "apply_flat_field" in parameters else None
-    made, given = both(case, arrays, None, references, **BY_MEDIAN, **parameters)
-    assert made.meta.cal_step.clean_flicker_noise == "COMPLETE"
-    first = np.nanstd(made.data[:, 0] - given.data[:, 0])
-    assert first > 0.3 if made.meta.exposure.type != "NIS_IMAGE" else first == 0
-
-
-@pytest.mark.parametrize(
-    "levels",
-    [
-        (2, 3, 5, 4),
-        (2, np.nan, 5),
-        (2, np.inf, 5),
-        (-1, 0, 1),
-        (1, np.inf, np.inf),
-        (0, 0, 2),
-        (np.nan, np.nan),
-        (3, 0),
-    ],
-)
-def test_scales_of_integrations(levels: tuple[float, ...]) -> None:
-    """Scaled medians where levels are not finite, or their median vanishes; NaN where the official one is none."""
-    from jwst.clean_flicker_noise.tso_median_image import make_median_image
-
-    from calservice.steps.stage1._flicker_median import median_ramp, scales
-
-    data = np.random.default_rng(3).normal(50, 9, (len(levels), 2, 5, 6)).astype(np.float32)
-    data[0, :, 0] = np.nan
-    data[:, 1, 1] = np.nan
-    rates = data[:, 0] - data[:, 0] + np.array(levels, np.float32)[:, None, None]
-    ours = median_ramp(data) * scales(rates)[:, None, None, None]
-    models = datamodels.RampModel(data=data), datamodels.CubeModel(data=rates)
-    for model in models:
-        model.meta.exposure.type = "NRC_IMAGE"
-    try:
-        np.testing.assert_array_equal(ours, make_median_image(*models))
-    except ValueError:
-        assert np.isnan(ours).all()
-
-
-def test_a_median_with_a_wcs(both: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The WCS that the official step assigns to draft rates changes nothing of what it makes of an image."""
-    from jwst.assign_wcs import AssignWcsStep
-
-    make_model("distortion", "nircam").save(str(tmp_path / "distortion.asdf"))
-    places = {"distortion": str(tmp_path / "distortion.asdf")}
-    monkeypatch.setattr(AssignWcsStep, "get_reference_file", lambda self, model, kind: places.get(kind, "N/A"))
-
-    def change(model: Any) -> None:
-        where, how = model.meta.wcsinfo, model.meta.instrument
-        where.v2_ref, where.v3_ref, where.v3yangle, where.vparity = 120.0, -500.0, 0.0, -1
-        where.ra_ref, where.dec_ref, where.roll_ref = 80.0, -69.0, 10.0
-        how.pupil, how.filter, how.channel, how.module = "CLEAR", "F200W", "SHORT", "A"
-
-    made, _ = both(NIRCAM, change=change, save_background=True, save_noise=True, **BY_MEDIAN)
-    assert made.meta.cal_step.clean_flicker_noise == "COMPLETE"
-
-
-@pytest.mark.usefixtures("without_wcs")
-def test_medians_that_cannot_be_taken(both: Callable[..., Any], tmp_path: Path) -> None:
-    """One integration, or none of which it is known how bright it is; one that is not counts as the median."""
-    made = both(NIRISS, save_mask=True, save_background=True, **BY_MEDIAN)[0]
-    assert made.meta.cal_step.clean_flicker_noise == "FAILED"
-    dark, one = noisy_ramps(NIRCAM), noisy_ramps(NIRCAM)
-    dark["groupdq"][:, 1:] = PIXEL_FLAGS["DO_NOT_USE"]
-    one["groupdq"][1, 1:] = PIXEL_FLAGS["DO_NOT_USE"]
-    for arrays, status in ((dark, "FAILED"), (one, "COMPLETE")):
-        made = both(NIRCAM, arrays, user_mask=user_mask(tmp_path, SIZE), save_background=True, **BY_MEDIAN)[0]
-        assert made.meta.cal_step.clean_flicker_noise == status
-
-
 def user_mask(folder: Path, shape: tuple[int, ...]) -> str:
     """Write a mask of the background, which is where there is any other number than 0."""
     data = np.random.default_rng(6).choice([0.0, 1.0, -0.5, np.nan], p=[0.3, 0.4, 0.2, 0.1], size=shape)
@@ -416,85 +303,6 @@ def test_automatic_parameters_with_a_flat_field(both: Callable[..., Any], tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("case", "where"),
-    [
-        (NIRSPEC, {"name": "SUB512"}),
-        (replace(NIRSPEC, detector="NRS2", exp_type="NRS_FIXEDSLIT", shape=(1, 3, 256, 64)), {"name": "ALLSLITS"}),
-        (replace(NIRSPEC, shape=(1, 3, 16, 512)), {"name": "SUB512S"}),
-    ],
-)
-def test_frequencies_of_subarrays(both: Callable[..., Any], case: Case, where: dict[str, Any]) -> None:
-    where = {"slowaxis": 1, "fastaxis": 2, **where}
-    for parameters in ({}, {"background_method": None, "single_mask": False}):
-        made, given = both(case, where=where, fit_method="fft", save_noise=True, **parameters)
-        assert made.meta.cal_step.clean_flicker_noise == "COMPLETE"
-        assert np.nanstd(made.data - given.data) > 0.3
-
-
-def test_frequencies_that_cannot_be_fitted(both: Callable[..., Any], tmp_path: Path) -> None:
-    """One image without background left makes the step fail for the whole exposure."""
-    from stdatamodels.jwst.datamodels import ImageModel
-
-    mask = np.zeros(NIRSPEC.shape[2:], np.float32)
-    mask[4, 4:7] = 1
-    ImageModel(data=mask).save(str(tmp_path / "mask.fits"))
-    arrays = noisy_ramps(NIRSPEC, 1)
-    arrays["groupdq"][:] = 0
-    arrays["data"][:, :, 4, 4:7] = 0
-    arrays["data"][1, 2:, 4, 5] += 100  # an outlier, whose neighbours are the only other background
-    options = {"fit_method": "fft", "background_method": None, "user_mask": str(tmp_path / "mask.fits")}
-    options |= {"save_background": True}
-    made, given = both(NIRSPEC, arrays, {"slowaxis": 1}, **options)
-    assert made.meta.cal_step.clean_flicker_noise == "FAILED"
-    assert not list((tmp_path / "ours").iterdir())
-    np.testing.assert_array_equal(made.data, given.data)
-
-
-_BOTH_FITS = """
-import sys
-import numpy as np
-from jwst.clean_flicker_noise.clean_flicker_noise import fft_clean_full_frame
-from calservice.steps.stage1._flicker_fourier import clean_full_frame
-
-given = np.load(sys.argv[1])
-masks = {kind: given[kind] for kind in ("NRS1", "NRS2")}
-ours = [clean_full_frame(given["image"], mask, kind) for kind, mask in masks.items()]
-exact = clean_full_frame(given["image"], masks["NRS1"], "NRS1", last_digits=True)
-theirs = [fft_clean_full_frame(given["image"].copy(), mask.copy(), kind) for kind, mask in masks.items()]
-np.savez(sys.argv[2], ours=ours, exact=exact, theirs=theirs)
-"""
-
-
-def test_frequencies_of_full_frames(tmp_path: Path) -> None:
-    """Images of both detectors, with regions of which nothing is background, and lines with little of it.
-
-    Last digits of the official fit, in single precision, depend on the processor, by OpenBLAS: both run with one kind.
-    Where the noise is saved, which is what little a group loses, they are the same.
-    """
-    rng = np.random.default_rng(9)
-    slow = np.cumsum(rng.normal(0, 0.02, (1024, 1024)), axis=0)
-    image = (rng.normal(0, 2, slow.shape) + slow - slow.mean(axis=0)).astype(np.float32)
-    good = rng.random(slow.shape) < 0.9
-    good[450:560] = False
-    good[150:200, 200:750] = False
-    good[:, 850:853] = rng.random((1024, 3)) < 0.008
-    image[rng.random(slow.shape) < 0.01] += 50
-    np.savez(tmp_path / "given.npz", image=image, NRS1=good, NRS2=rng.random(slow.shape) < 0.9)
-    words = [sys.executable, "-c", _BOTH_FITS, str(tmp_path / "given.npz"), str(tmp_path / "made.npz")]
-    subprocess.run(words, env={"OPENBLAS_CORETYPE": "Haswell", **os.environ}, check=True)
-    made = np.load(tmp_path / "made.npz")
-    np.testing.assert_array_equal(made["exact"], made["theirs"][0])
-    assert not np.array_equal(made["ours"][0], made["theirs"][0])
-    for ours, theirs in zip(made["ours"], made["theirs"], strict=True):
-        assert np.std(ours - image) > 0.1
-        group = rng.uniform(50, 500, slow.shape).astype(np.float32)  # the one before, to which a difference is added
-        np.testing.assert_allclose(group + ours, group + theirs, rtol=1e-5, atol=1e-7)
-        # Of the difference itself little may be left, which shows that the official fit is in single precision.
-        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
-        assert np.mean(~np.isclose(ours, theirs, rtol=1e-5, atol=1e-7)) < 0.005
-
-
-@pytest.mark.parametrize(
     ("case", "parameters"),
     [
         (NIRCAM, {}),
@@ -538,15 +346,10 @@ def test_rates(tmp_path: Path) -> None:
 def test_rates_and_other_cases_are_the_official_steps() -> None:
     step = NATIVE["clean_flicker_noise"]
     for case, parameters in (
-        (NIRSPEC, BY_MEDIAN),
-        (replace(NIRCAM, exp_type="NRC_TSIMAGE"), BY_MEDIAN),
-        (NIRCAM, {"save_mask": True, **BY_MEDIAN}),
         (NIRSPEC, {"mask_science_regions": True}),
         (MIRI, {"mask_science_regions": True}),
     ):
         assert step.supports(step.params(**parameters), case.info)
         assert step.supports(step.params(), case.info) is None
     assert step.supports(step.params(), replace(NIRCAM.info, num_superstripe=2))
-    assert step.supports(step.params(**BY_MEDIAN), replace(MIRI.info, tsovisit=True))
-    assert step.supports(step.params(**BY_MEDIAN), MIRI.info) is None
     assert not models.suits(step, datamodels.ImageModel((4, 4)))
