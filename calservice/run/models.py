@@ -50,6 +50,8 @@ _FLAGS = ("groupdq", "pixeldq", "dq")
 _NOT_APPLICABLE = "N/A"
 _NEVER_SKIPPED = ("jump", "ramp_fit")
 """Steps that fail without their references, where others are skipped."""
+_TIMED = ("jump",)
+"""Steps that cannot do without the time of a group."""
 
 
 def ramp_class(exp_type: str | None, stripes: int | None) -> Any:
@@ -129,7 +131,7 @@ def exposure_info(model: Any) -> ExposureInfo:
 def facts_beyond_header(model: Any) -> dict[str, Any]:
     """Return those facts of an open exposure that its header does not tell, or that steps change, by field."""
     exposure = model.meta.exposure  # asking for what it does not have would put it there
-    reads = [_flat(row) for row in (exposure.read_times if exposure.hasattr("read_times") else None) or ()]
+    reads = [np.atleast_1d(row) for row in (exposure.read_times if exposure.hasattr("read_times") else None) or ()]
     table = model.int_times if model.hasattr("int_times") else None
     return {
         "read_times": tuple(float(time) for row in reads for time in row),
@@ -137,10 +139,6 @@ def facts_beyond_header(model: Any) -> dict[str, Any]:
         "integration_starts": () if table is None else tuple(float(day) for day in table["int_start_MJD_UTC"]),
         "gain_factor": model.meta.exposure.gain_factor,
     }
-
-
-def _flat(value: Any) -> tuple[Any, ...]:
-    return tuple(value) if hasattr(value, "__len__") else (value,)
 
 
 def check_exposure(model: Any, zeroframe: Array | None, info: ExposureInfo) -> None:
@@ -275,6 +273,8 @@ def bind(
 
     Raises
     ------
+    InputError
+        Where the exposure does not tell what the step cannot do without.
     ReferenceFileError
         Where a reference is unreadable, does not fit, or cannot be done without.
     """
@@ -296,22 +296,31 @@ def bind(
     if missing is not None:
         return Skip(f"No {missing.reftype.upper()} reference file found")
     whole = {need: _loaded(need, place) for need, place in located.items()}
-    named: dict[str, Reference] = {}
+    named = _named(step, params)
+    reason = step.not_applicable({need.reftype: found for need, found in whole.items()} | named, params, info)
+    if reason is not None and step.skipped_arrays is None:
+        return Skip(reason)  # whether references fit does not matter then
+    if step.alias in _TIMED and not info.group_time:
+        told = f"{model.meta.filename}: its header says TGROUP={model.meta.exposure.group_time}"
+        raise InputError(f"{told}, where {step.alias} needs the time of a group, in seconds. Correct it")
+    references = {need.reftype: _fitting(need, found, model, info) for need, found in whole.items()} | named
+    if reason is not None and step.skipped_arrays is not None:
+        return Skip(reason, step.skipped_arrays(references, params, info))
+    return BoundStep(step, params, references)
+
+
+def _named(step: Step, params: Params) -> dict[str, Reference]:
+    """Load the files that parameters name."""
+    found: dict[str, Reference] = {}
     for need in step.parameter_references:
         path = getattr(params, need.reftype)
         if path is None or (need.optional and not Path(path).exists()):
             continue
         if need.tree is not None:
-            named[need.reftype] = load_reference(path, need)
-        else:
-            named[need.reftype] = load_user_flags(path) if "dq" in need.arrays else load_user_mask(path)
-    reason = step.not_applicable({need.reftype: found for need, found in whole.items()} | named, params, info)
-    if reason is not None and step.skipped_arrays is None:
-        return Skip(reason)  # whether references fit does not matter then
-    references = {need.reftype: _fitting(need, found, model, info) for need, found in whole.items()} | named
-    if reason is not None and step.skipped_arrays is not None:
-        return Skip(reason, step.skipped_arrays(references, params, info))
-    return BoundStep(step, params, references)
+            found[need.reftype] = load_reference(path, need)
+            continue
+        found[need.reftype] = load_user_flags(path) if "dq" in need.arrays else load_user_mask(path)
+    return found
 
 
 def _loaded(need: ReferenceNeed, place: Any) -> Reference:

@@ -123,7 +123,7 @@ VARIATIONS: tuple[Variation, ...] = (
     _snowball("snowball_time_masked_next_int", 5, 25),
     _snowball("max_extended_radius", 4, 8),
     _jump("find_showers", True, on="MIRI, showers"),
-    _of("jump", "MIRI, showers", minimum_sigclip_groups=2)("find_showers", True, official=True),
+    _of("jump", "MIRI, showers", minimum_sigclip_groups=2, extend_snr_threshold=0.9)("find_showers", True),
     _shower("max_shower_amplitude", 0.1, 1.0, inert=True),
     _shower("extend_snr_threshold", 1.7, 3.0),
     _shower("extend_min_area", 20, 300),

@@ -190,6 +190,12 @@ def crop(array: Any) -> Any:
     return array[..., :20, :]
 
 
+def timeless(made: Prepared) -> None:
+    """Have no time of a group where times are counted in groups."""
+    header(TGROUP=0.0)(made)
+    made.words += ["--steps.jump.expand_large_events=true", "--steps.jump.after_jump_flag_time1=30"]
+
+
 AGAIN = "Fetch the file again"
 PLANNED: dict[str, tuple[str, Spoil, tuple[str, ...]]] = {
     "no integration": ("NIRCam", length(4), ("SCI has no integrations (0 x 5 x 32 x 40)", AGAIN)),
@@ -206,7 +212,7 @@ PLANNED: dict[str, tuple[str, Spoil, tuple[str, ...]]] = {
     "no group told": ("NIRCam", header(NGROUPS=0), ("NGROUPS=0", AGAIN)),
     "no number of frames": ("NIRCam", header(NFRAMES=0), ("NFRAMES=0", AGAIN)),
     "a word for a number": ("NIRCam", header(NFRAMES="many"), ("NFRAMES='many', which is no number", "Correct it")),
-    "no time": ("NIRCam", header(TGROUP=0.0), ("TGROUP=0", AGAIN)),
+    "no time": ("NIRCam", timeless, ("TGROUP=0", AGAIN)),
     "nothing of times": ("NIRCam", header(TGROUP=None, TFRAME=None), ("no TGROUP, no TFRAME", "add what is missing")),
     "no place": ("MIRI", header(SUBSTRT1=None), ("no SUBSTRT1", "add what is missing")),
     "no direction": ("NIRCam", header(FASTAXIS=None), ("no FASTAXIS", "add what is missing")),

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from calservice.engines.strun import step_class
 from calservice.model.dqflags import PIXEL_FLAGS
+from calservice.model.errors import InputError
 from calservice.run.blocks import run_fused
 from calservice.steps.registry import NATIVE
 from tests.parity.synthetic import (
@@ -47,6 +49,7 @@ def both(case: Case, arrays: Mapping[str, Any], folder: Path, **parameters: Any)
     if not (folder / "gain.fits").exists():
         write_references(folder, case, kinds=("gain", "readnoise"))  # of the size that subarrays are cut from
     paths = {kind: folder / f"{kind}.fits" for kind in ("gain", "readnoise")}
+    assert NATIVE["jump"].supports(NATIVE["jump"].params(**parameters), case.info) is None
     source = {name: array.copy() for name, array in arrays.items()}
     for array in source.values():
         array.flags.writeable = False
@@ -96,7 +99,15 @@ AFTER: list[tuple[Case, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("case", "parameters"), ONE_BY_ONE + AT_ONCE + CLIPPED + AFTER)
+READS = (3.0, 5.0, 80.0, 81.0, 400.0)
+"""Explicit read times, which change nothing."""
+READ = [
+    (replace(case, read_times=READS), parameters)
+    for case, parameters in (ONE_BY_ONE[2], AT_ONCE[0], CLIPPED[0], CLIPPED[2], AFTER[0])
+]
+
+
+@pytest.mark.parametrize(("case", "parameters"), ONE_BY_ONE + AT_ONCE + CLIPPED + AFTER + READ)
 def test_jumps(tmp_path: Path, case: Case, parameters: dict[str, Any]) -> None:
     assert check(case, hit_ramps(case), tmp_path, **parameters)
     check(case, hit_ramps(case, kept=1), tmp_path, **parameters)
@@ -186,7 +197,8 @@ def large_events(case: Case, seed: int) -> dict[str, Any]:
 @pytest.mark.parametrize("seed", range(5))
 def test_snowballs(tmp_path: Path, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    case = Case(shape=(int(rng.integers(1, 4)), int(rng.integers(3, 8)), 90, 110))
+    shape = (int(rng.integers(1, 4)), int(rng.integers(3, 8)), 90, 110)
+    case = Case(shape=shape, read_times=READS if seed == 4 else ())
     write_references(tmp_path, case, size=case.shape[2:], kinds=("gain", "readnoise"), realistic=True)
     parameters = {
         "edge_size": int(rng.choice([0, 10, 25])),
@@ -214,6 +226,7 @@ def test_showers(tmp_path: Path) -> None:
     for seed in range(4):
         shape = (int(rng.integers(1, 4)), int(rng.integers(7, 12)), 90, 110)
         case = replace(MIRI, shape=shape, nframes=int(rng.choice([1, 4])), groupgap=5 * (seed % 2))
+        case = replace(case, read_times=READS if seed == 1 else ())
         folder = tmp_path / str(seed)
         folder.mkdir()
         write_references(folder, case, size=shape[2:], kinds=("gain", "readnoise"), realistic=True)
@@ -238,6 +251,33 @@ def test_showers(tmp_path: Path) -> None:
     assert changed > 1000
 
 
+SHOWERS_CLIPPED: list[tuple[tuple[int, int], dict[str, Any]]] = [
+    ((5, 9), {"minimum_sigclip_groups": 5}),
+    ((5, 9), {"minimum_sigclip_groups": 5, "only_use_ints": False, "extend_snr_threshold": 1.0}),
+    ((12, 3), {"minimum_sigclip_groups": 3, "rejection_threshold": 2.5, "extend_snr_threshold": 1.0}),
+    ((40, 4), {"minimum_sigclip_groups": 40, "rejection_threshold": 100.0, "extend_snr_threshold": 0.9}),
+    ((3, 6), {"minimum_sigclip_groups": 2, "extend_snr_threshold": 0.95, "expand_large_events": True}),
+]
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize(("size", "parameters"), SHOWERS_CLIPPED)
+def test_showers_by_sigma_clipping(tmp_path: Path, size: tuple[int, int], parameters: dict[str, Any]) -> None:
+    """Groups are then compared with the same group of the other integrations, clipped at 5 standard deviations."""
+    case = replace(MIRI, shape=(*size, 90, 110), nframes=size[0] % 3 + 1)
+    write_references(tmp_path, case, size=case.shape[2:], kinds=("gain", "readnoise"), realistic=True)
+    arrays = large_events(case, size[1])
+    arrays["data"][0, 1:, 40:50, 50:60] = np.inf
+    arrays["groupdq"][1:, 1, 60:70, 20:60] |= PIXEL_FLAGS["DO_NOT_USE"]
+    arrays["groupdq"][:, -1, 70:80, 20:60] |= PIXEL_FLAGS["SATURATED"]
+    without = both(case, arrays, tmp_path, **parameters)[0]["groupdq"]
+    check(case, arrays, tmp_path, find_showers=True, **parameters)
+    made = both(case, arrays, tmp_path, find_showers=True, **parameters)[0]["groupdq"]
+    assert np.count_nonzero(made != without) > 500
+    apart = both(case, arrays, tmp_path, find_showers=True, **{**parameters, "minimum_sigclip_groups": 1000})[0]
+    assert np.count_nonzero(made != apart["groupdq"]) > 500
+
+
 def test_few_groups(tmp_path: Path) -> None:
     step = NATIVE["jump"]
     for ngroups in (1, 2):
@@ -248,9 +288,26 @@ def test_few_groups(tmp_path: Path) -> None:
         assert theirs.meta.cal_step.jump == "SKIPPED"
 
 
+@pytest.mark.parametrize("seconds", [None, 0.0])
+def test_no_time_of_a_group(tmp_path: Path, seconds: float | None) -> None:
+    """The official step fails; ours says what is wrong. Too few groups are skipped by both."""
+    case = Case(shape=(1, 3, *FULL))
+    paths = write_references(tmp_path, case, kinds=("gain", "readnoise"))
+    model = ramp_model(case, hit_ramps(case))
+    model.meta.exposure.group_time = seconds
+    ours = step_class("jump")()
+    for kind, path in paths.items():
+        setattr(ours, f"override_{kind}", str(path))
+    with pytest.raises(InputError, match=f"synthetic_uncal.fits: its header says TGROUP={seconds}, .* Correct it"):
+        ours.process(model.copy())
+    with pytest.raises((TypeError, ZeroDivisionError)):
+        run_official("jump", model, paths, {})
+    model.data, model.groupdq = model.data[:, :2], model.groupdq[:, :2]
+    for made in (ours.process(model.copy()), run_official("jump", model, paths, {})):
+        assert made.meta.cal_step.jump == "SKIPPED"
+
+
 def test_what_the_official_step_serves() -> None:
     step, info = NATIVE["jump"], Case().info
-    assert step.supports(step.params(), info) is None
-    assert step.supports(step.params(find_showers=True, minimum_sigclip_groups=2), info)
-    for changed in ({"read_times": (1.0,)}, {"num_superstripe": 4}, {"group_time": 0.0}):
-        assert step.supports(step.params(), replace(info, **changed))
+    assert step.supports(step.params(), replace(info, group_time=0.0)) is None
+    assert step.supports(step.params(), replace(info, num_superstripe=4)) == "superstripe exposures"

@@ -9,10 +9,18 @@ import numpy as np
 from calservice.model.block import Array
 from calservice.model.dqflags import DO_NOT_USE, JUMP_DET, SATURATED
 from calservice.steps.compiled import compiled
-from calservice.steps.stage1._jump_pixel import finite, median, median_between
+from calservice.steps.stage1._jump_pixel import clip_bounds, finite, median, median_between
 from calservice.steps.stage1._jump_tiles import UNUSABLE, enclose
 
-__all__ = ["HIDDEN", "first_good_group", "median_differences", "noise_ratios", "settle", "smooth"]
+__all__ = [
+    "HIDDEN",
+    "clipped_differences",
+    "first_good_group",
+    "median_differences",
+    "noise_ratios",
+    "settle",
+    "smooth",
+]
 
 _NAN = np.float32(np.nan)
 HIDDEN = UNUSABLE
@@ -20,6 +28,8 @@ HIDDEN = UNUSABLE
 _MOST_LEFT_OUT = JUMP_DET | DO_NOT_USE
 """The flags that leave a group out are all numbers from 1 to this one."""
 _FLAGGED = JUMP_DET | SATURATED | DO_NOT_USE
+_CLIPPED_AT = 5.0
+"""Standard deviations at which differences of integrations are clipped, whatever the limits of jumps are."""
 
 
 @compiled
@@ -72,6 +82,73 @@ def median_differences(data: Array, flags: Array, original: Array, gain: Array, 
             else:
                 out[y, x] = median(values, finite(rows[:, x], values))
     return out
+
+
+@compiled
+def _deviation(values: Array, low: float, high: float) -> Any:
+    """Return the standard deviation of the values between two bounds as NumPy sums them, NaN of none."""
+    total, square, count = np.float32(0), np.float32(0), 0
+    for value in values:
+        if low <= value <= high:
+            total += value
+            count += 1
+    mean = np.float32(np.float64(total) / count)
+    for value in values:
+        if low <= value <= high:
+            away = value - mean
+            square += away * away
+    return np.sqrt(np.float32(np.float64(square) / count))
+
+
+@compiled
+def clipped_differences(
+    data: Array, flags: Array, original: Array, gain: Array, g: int, hidden: int
+) -> tuple[Array, Array]:
+    """Return what a group's difference from the one before typically is, by sigma clipping over the integrations.
+
+    Parameters
+    ----------
+    data : ndarray of float32
+        (integration, group, row, column) in DN.
+    flags, original : ndarray of uint8
+        Flags with jumps, and as they came.
+    gain : ndarray of float32
+        (row, column) in electrons/DN.
+    g : int
+        The group, not the first.
+    hidden : int
+        Flags of ``original`` that make a group useless.
+
+    Returns
+    -------
+    middle, deviation : ndarray of float32
+        (row, column) in electrons: median and standard deviation; NaN where no integration has a value.
+    """
+    nints, _, nrows, ncols = data.shape
+    middle, deviation = np.empty((nrows, ncols), np.float32), np.empty((nrows, ncols), np.float32)
+    lines, columns = np.empty((2, ncols), np.float32), np.empty((ncols, nints), np.float32)
+    work = np.empty(nints)
+    for y in range(nrows):
+        for i in range(nints):
+            for k in range(2):
+                there = (i, g - 1 + k, y)
+                _load_line(data[there], flags[there], original[there], gain[y], hidden, lines[k])
+            for x in range(ncols):
+                columns[x, i] = lines[1, x] - lines[0, x]
+        for x in range(ncols):
+            count = 0
+            for value in columns[x]:
+                if np.isfinite(value):
+                    work[count] = value
+                    count += 1
+            low, high = clip_bounds(work, count, _CLIPPED_AT)
+            count = 0
+            for value in columns[x]:
+                if low <= value <= high:
+                    work[count] = value
+                    count += 1
+            middle[y, x], deviation[y, x] = median(work, count), _deviation(columns[x], low, high)
+    return middle, deviation
 
 
 @compiled

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +38,8 @@ class Showers:
     """Later groups that are flagged as well."""
     largest_change: float
     """Largest change of the rate of a pixel, in electrons a group, that flags may make."""
+    clipped: bool
+    """Whether a group is compared with the same group of the other integrations, by sigma clipping."""
 
 
 def flag_showers(
@@ -103,16 +105,33 @@ def _find(
     data, flags, gain = exposure["data"], exposure["groupdq"], exposure["gain"]
     edges = _edges(exposure)
     spoilt = (exposure["pixeldq"] & _SPOILT != 0) | edges
-    variance = (exposure["readnoise"] * gain) ** 2 / nframes
-    middle = kernels.median_differences(data, flags, original, gain, hidden, variance)
-    sigma = np.sqrt(np.abs(middle) + variance)
     ring = np.ascontiguousarray(Ring2DKernel(how.radius, how.width).array)
+    first = [kernels.first_good_group(integration, edges) + 1 for integration in flags]
     found = []
-    for i in range(len(data)):
-        for g in range(kernels.first_good_group(flags[i], edges) + 1, data.shape[1]):
-            ratio = kernels.noise_ratios(data[i], flags[i], original[i], gain, g, hidden, (middle, sigma))
+    for g, typical in _typical(exposure, original, hidden, nframes, how):
+        for i in range(len(data)):
+            if g < first[i]:
+                continue
+            ratio = kernels.noise_ratios(data[i], flags[i], original[i], gain, g, hidden, typical)
             ratio[spoilt | (flags[i, g] & _SPOILT != 0)] = np.nan
             bright = kernels.smooth(ratio, ring, how.least)
             showers = find_regions(bright, 1, how.area)
             found += [(i, g, showers.ellipse(k)) for k in range(len(showers))]
     return found
+
+
+def _typical(
+    exposure: Mapping[str, Array], original: Array, hidden: int, nframes: int, how: Showers
+) -> Iterator[tuple[int, tuple[Array, Array]]]:
+    """Yield each group but the first, with the typical differences there and their noise."""
+    data, flags, gain = exposure["data"], exposure["groupdq"], exposure["gain"]
+    groups = range(1, data.shape[1])
+    if how.clipped:
+        for g in groups:
+            yield g, kernels.clipped_differences(data, flags, original, gain, g, hidden)
+        return
+    variance = (exposure["readnoise"] * gain) ** 2 / nframes
+    middle = kernels.median_differences(data, flags, original, gain, hidden, variance)
+    sigma = np.sqrt(np.abs(middle) + variance)
+    for g in groups:
+        yield g, (middle, sigma)

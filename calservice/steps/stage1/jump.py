@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import Field
@@ -14,17 +13,12 @@ from calservice.model.block import Array, Block, Reach, Window
 from calservice.model.dqflags import DO_NOT_USE, NO_GAIN_VALUE
 from calservice.model.step import ExposureInfo, Params, Reference, ReferenceNeed, References, Step, Tally
 from calservice.steps.arrays import owned
-
-if TYPE_CHECKING:
-    from calservice.steps.stage1._jump_showers import Showers
-    from calservice.steps.stage1._jump_snowballs import Snowballs
+from calservice.steps.stage1._jump_events import extend, reach_of_events
 
 __all__ = ["STEP", "JumpParams"]
 
 _FEWEST = 3
 """Groups that the comparison of differences needs. Official runs on one core use this number, not minimum_groups."""
-_SHOWER_AMPLITUDE = 6
-"""Largest shower, in electrons/s. The official step takes this number whatever max_shower_amplitude says."""
 _NOT_LOOKED_FOR = -99
 """What the official step takes for the number of hits where there are too few groups to look for any."""
 
@@ -175,6 +169,7 @@ def detect(block: Block, references: References, params: JumpParams, info: Expos
     Source: ``jump`` in the JWST pipeline documentation and *Jump Algorithm* in that of stcal; the
     comparison of differences is that of Anderson and Gordon 2011, PASP 123, 1237. Values are rounded
     where the official step rounds them: ramps and differences to float32, statistics to float64.
+    Explicit read times change nothing, as in the official step, which takes note of them but never looks at them.
     """
     from calservice.steps.stage1 import _jump_kernels as kernels
 
@@ -261,104 +256,7 @@ def _not_applicable(references: References, params: JumpParams, info: ExposureIn
 
 
 def _supports(params: JumpParams, info: ExposureInfo) -> str | None:
-    if info.num_superstripe:
-        return "superstripe exposures"
-    if info.read_times:
-        return "explicit read times"
-    if params.find_showers and info.nints >= params.minimum_sigclip_groups:
-        return "find_showers with sigma clipping"
-    if info.group_time <= 0:
-        return "an exposure without its group time"
-    return None
-
-
-def _groups(seconds: float, info: ExposureInfo) -> int:
-    return int(seconds // info.group_time)
-
-
-def extend(block: Block, references: References, params: JumpParams, info: ExposureInfo) -> dict[str, Array]:
-    """Flag large events around jumps.
-
-    Parameters
-    ----------
-    block : Block
-        ``groupdq`` (integration, group, row, column) uint8 with jumps flagged, whole images. For showers also
-        ``data``, ``pixeldq`` and the ``primary_crs`` of `detect`, all integrations.
-    references : mapping
-        Those of `detect`; used for showers.
-    params : JumpParams
-        Parameters.
-    info : ExposureInfo
-        ``group_time`` and ``nframes`` are used.
-
-    Returns
-    -------
-    dict
-        ``groupdq``, and, for the account, ``usable_groups`` and ``extended_events`` (integration, group),
-        the number of events; showers are counted in the first group, and instead of snowballs.
-    """
-    from calservice.steps.stage1 import _jump_kernels as kernels
-    from calservice.steps.stage1._jump_snowballs import flag_snowballs
-
-    flags = owned(block["groupdq"], np.uint8)
-    events = np.zeros(flags.shape[:2], np.int32)
-    if params.expand_large_events:
-        events = flag_snowballs(flags, _snowballs(params, info))
-    if params.find_showers:
-        from calservice.steps.stage1._jump_showers import flag_showers
-
-        images = {kind: owned(references[kind]["data"], np.float32) for kind in ("gain", "readnoise")}
-        exposure = {"data": block["data"], "groupdq": flags, "pixeldq": block["pixeldq"], **images}
-        masked = bool(block["primary_crs"].min() >= 0)
-        found = flag_showers(exposure, block["groupdq"], masked, info.nframes, _showers(params, info))
-        events[:] = 0
-        if found is not None:
-            flags, events[0, 0] = found
-    usable = np.zeros(flags.shape[:2], np.bool_)
-    kernels.usable_groups(flags, usable)
-    return {"groupdq": flags, "usable_groups": usable.astype(np.uint8), "extended_events": events}
-
-
-def _snowballs(params: JumpParams, info: ExposureInfo) -> Snowballs:
-    from calservice.steps.stage1._jump_snowballs import Snowballs
-
-    return Snowballs(
-        least_jump=params.min_jump_area,
-        least_core=params.min_sat_area,
-        core_required=params.sat_required_snowball,
-        edge=params.edge_size,
-        factor=params.expand_factor,
-        least_core_axis=params.min_sat_radius_extend,
-        core_growth=2 * params.sat_expand,
-        longest_axis=2 * params.max_extended_radius,
-        masked_next=_masked_next(params, info),
-    )
-
-
-def _showers(params: JumpParams, info: ExposureInfo) -> Showers:
-    from calservice.steps.stage1._jump_showers import Showers
-
-    return Showers(
-        least=params.extend_snr_threshold,
-        area=params.extend_min_area,
-        radius=params.extend_inner_radius,
-        width=params.extend_outer_radius,
-        factor=params.extend_ellipse_expand_ratio,
-        longest_axis=2 * params.max_extended_radius,
-        groups=_groups(params.time_masked_after_shower, info),
-        largest_change=_SHOWER_AMPLITUDE * info.group_time,
-    )
-
-
-def _masked_next(params: JumpParams, info: ExposureInfo) -> int:
-    """Return up to which group the next integration is flagged where a snowball saturated this one."""
-    return _groups(params.snowball_time_masked_next_int, info) if params.mask_snowball_core_next_int else 0
-
-
-def _reach_of_events(params: JumpParams, info: ExposureInfo) -> Reach:
-    if params.find_showers or _masked_next(params, info) > 1:
-        return Reach.everything()
-    return Reach(frozenset(("group", "row", "column")))
+    return "superstripe exposures" if info.num_superstripe else None
 
 
 _SNOWBALLS = Step(
@@ -368,7 +266,7 @@ _SNOWBALLS = Step(
     kernel=extend,
     reads=("groupdq",),
     writes=("groupdq", "usable_groups", "extended_events"),
-    reach=_reach_of_events,
+    reach=reach_of_events,
 )
 _SHOWERS = replace(_SNOWBALLS, reads=("data", "groupdq", "pixeldq", "primary_crs"))
 
