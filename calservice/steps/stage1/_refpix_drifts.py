@@ -15,12 +15,26 @@ from calservice.model.block import Array
 from calservice.model.dqflags import DO_NOT_USE, REFERENCE_PIXEL
 from calservice.steps.stage1._refpix_sirs import row_signals
 
-__all__ = ["BORDER", "FULL", "Edges", "Side", "average", "clipped_mean", "frame_signals", "turned", "usable"]
+__all__ = [
+    "ABSENT",
+    "BORDER",
+    "FULL",
+    "Edges",
+    "Side",
+    "average",
+    "clipped_mean",
+    "frame_signals",
+    "sides_without",
+    "turned",
+    "usable",
+]
 
 FULL = 2048
 """Rows and columns of a near-infrared detector."""
 BORDER = 4
 """Width of its borders of reference pixels."""
+ABSENT = np.uint32(2**32 - 1)
+"""Stands for the flags of a pixel of the detector that a subarray does not have."""
 _OUTPUTS = 4
 Number = np.floating[Any]
 
@@ -161,11 +175,23 @@ def frame_signals(
                 columns[part] = value
     if side is None:
         return columns, np.zeros(FULL)
-    left = (edges.left - columns[:BORDER]).astype(edges.left.dtype)
-    right = (edges.right - columns[FULL - BORDER :]).astype(edges.right.dtype)
+    left, right = _without_columns(edges, columns)
     if side.kernels is not None:
         return columns, row_signals(left.astype(np.float64), right.astype(np.float64), side.kernels, side.reject)
     return columns, side.gain * _median_signal((left, flags.left), (right, flags.right), length=side.length)
+
+
+def _without_columns(edges: Edges, columns: Array) -> tuple[Array, Array]:
+    """Subtract the signals of columns from the side pixels, in their precision."""
+    left = (edges.left - columns[:BORDER]).astype(edges.left.dtype)
+    right = (edges.right - columns[FULL - BORDER :]).astype(edges.right.dtype)
+    return left, right
+
+
+def sides_without(edges: Edges, columns: Array, rows: Array) -> tuple[Array, Array]:
+    """Return the left and the right side pixels without the signals that `frame_signals` found for each output."""
+    left, right = _without_columns(edges, columns)
+    return left - rows[0][:, None], right - rows[-1][:, None]
 
 
 def _median_signal(*sides: Any, length: int) -> Array:

@@ -72,7 +72,8 @@ def row_signals(left: Array, right: Array, kernels: Array, limit: float) -> Arra
     Notes
     -----
     Source: ``refpix`` in the JWST pipeline documentation, SIRS: the means of the good pixels of each row are convolved,
-    and what is missing is made up for by the convolved number of good pixels.
+    and what is missing is made up for by the convolved number of good pixels. Where there is none,
+    the signal is NaN.
     """
     made = np.zeros((kernels.shape[1], len(left)))
     for pixels, side in zip((left, right), kernels, strict=True):
@@ -82,6 +83,7 @@ def row_signals(left: Array, right: Array, kernels: Array, limit: float) -> Arra
         means = np.sum(pixels * good, axis=1) / pixels.shape[1]
         for output, kernel in enumerate(side):
             norm = np.convolve(np.ones(len(left)), kernel, mode="same")
-            norm /= np.convolve(share, kernel, mode="same")
-            made[output] += np.convolve(means, kernel, mode="same") * norm
+            with np.errstate(divide="ignore", invalid="ignore"):
+                norm /= np.convolve(share, kernel, mode="same")
+                made[output] += np.convolve(means, kernel, mode="same") * norm
     return made

@@ -9,15 +9,17 @@ from typing import Any
 import numpy as np
 
 from calservice.model.block import Array, Block, Window
-from calservice.model.dqflags import DO_NOT_USE, REFERENCE_PIXEL
+from calservice.model.dqflags import DO_NOT_USE
 from calservice.model.step import ExposureInfo, References
 from calservice.steps.stage1._refpix_drifts import (
+    ABSENT,
     BORDER,
     FULL,
     Edges,
     Side,
     clipped_mean,
     frame_signals,
+    sides_without,
     turned,
     usable,
 )
@@ -146,7 +148,7 @@ def _borders(found: _Found, what: str, height: int, width: int) -> Edges:
     """
     info = found.info
     lead = {"flags": (), "values": (info.nints, info.ngroups), "zero": (info.nints, 1)}[what]
-    kind, start = (np.uint32, DO_NOT_USE | REFERENCE_PIXEL) if what == "flags" else (np.float32, 0)
+    kind, start = (np.uint32, ABSENT) if what == "flags" else (np.float32, 0)
     made = Edges(*(np.full((*lead, *s), start, kind) for s in ((BORDER, width),) * 2 + ((height, BORDER),) * 2))
     for piece in found.pieces:
         ints, groups = slice(*piece.window.integration), slice(*piece.window.group)
@@ -173,13 +175,18 @@ def _full_signals(found: _Found) -> dict[str, Array]:
     """Signals of detectors that are read through four outputs.
 
     The official step computes the first frame in single precision and, once side pixels were subtracted, all further
-    ones in double precision; so does this.
+    ones in double precision; so does this. It computes in one frame of the whole detector, in which pixels that a
+    subarray does not have are 0 at first, and then what corrections have made of them: the algorithm ``sirs``, which
+    looks at flagged pixels as well, sees that.
     """
     params, info = found.params, found.info
     flags = turned(_borders(found, "flags", FULL, FULL), info.fastaxis, info.slowaxis)
     side = Side(params.side_smoothing_length, params.side_gain, found.kernels, params.sigreject)
     outputs = () if found.kernels is None else found.kernels.shape[1:2]
     made: dict[str, Array] = {}
+    absent = flags.left == ABSENT, flags.right == ABSENT
+    carries = found.kernels is not None and params.use_side_ref_pixels and bool(np.any(absent))
+    carried: tuple[Array, Array] | None = None
     fresh = True
     for what, prefix in (("values", ""), ("zero", "zero_")):
         if what == "zero" and not any(piece.zero is not None for piece in found.pieces):
@@ -193,6 +200,9 @@ def _full_signals(found: _Found) -> dict[str, Array]:
                 single[i, g] = fresh or not params.use_side_ref_pixels
                 edges = turned(_frame(borders, i, g), info.fastaxis, info.slowaxis)
                 edges = edges if single[i, g] else edges.astype(np.float64)
+                if carried is not None:
+                    left, right = map(np.where, absent, carried, (edges.left, edges.right))
+                    edges = replace(edges, left=left, right=right)
                 columns[i, g], rows[i, g] = frame_signals(
                     edges,
                     flags,
@@ -200,6 +210,8 @@ def _full_signals(found: _Found) -> dict[str, Array]:
                     limit=params.siglimit,
                     side=side if params.use_side_ref_pixels else None,
                 )
+                if carries:
+                    carried = sides_without(edges, columns[i, g], rows[i, g])
                 fresh = False
         made |= _placed(info, prefix, columns, rows, single)
     return made

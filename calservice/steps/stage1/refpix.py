@@ -26,7 +26,6 @@ from calservice.steps.stage1._refpix_tally import (
     is_irs2,
     places,
     signals_of,
-    single_output,
     take_reference_pixels,
     together,
 )
@@ -114,7 +113,8 @@ def correct(block: Block, references: References, params: RefPixParams, info: Ex
         else:
             outputs = np.arange(FULL) // (FULL // across.shape[2])
             outputs = outputs[::-1] if info.fastaxis < 0 else outputs
-            part_of = np.ascontiguousarray(outputs[slice(*first)])
+            start = (info.ystart if swapped else info.xstart) - 1
+            part_of = np.ascontiguousarray(outputs[start + first[0] : start + first[1]])
             kernels.subtract_drifts_of_outputs(ready, along, across, part_of, single, swapped, out)
         made[name] = out
     if "zeroframe" in block:
@@ -142,8 +142,6 @@ def _supports(params: RefPixParams, info: ExposureInfo) -> str | None:
         return unsupported_irs2(params, info)
     if info.num_superstripe or info.multistripe:
         return "stripes"
-    if _wants_sirs(params, info) and min(info.nrows, info.ncols) < FULL and not single_output(info):
-        return "the algorithm sirs for a subarray that is read through four outputs"
     if abs(info.fastaxis) not in (1, 2) or abs(info.slowaxis) not in (1, 2):
         return "unknown axes of the detector"
     return None
