@@ -17,7 +17,7 @@ NUMBERS = frozenset(
     (
         *("NINTS", "NGROUPS", "NFRAMES", "GROUPGAP", "TFRAME", "TGROUP", "INTSTART", "INTEND", "DRPFRMS1", "FRMDIVSR"),
         *("SUBSTRT1", "SUBSTRT2", "SUBSIZE1", "SUBSIZE2", "FASTAXIS", "SLOWAXIS", "NOUTPUTS", "NSAMPLES", "SSTR_NST"),
-        *("EXPSTART", "EFFINTTM", "GAINFACT"),
+        *("EXPSTART", "EFFINTTM", "GAINFACT", "NRS_NORM", "NRS_REF"),
     )
 )
 """Keywords that are computed with."""
@@ -152,6 +152,7 @@ class Exposure:
             nsamples=int(word("NSAMPLES") or 1),
             xsize=int(word("SUBSIZE1") or 0),
             gain_factor=float(word("GAINFACT") or 0.0) or None,
+            irs2_pattern=(_number(word("NRS_NORM")), _number(word("NRS_REF"))),
         )
 
     @property

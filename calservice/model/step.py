@@ -108,6 +108,8 @@ class ExposureInfo:
     """Columns of the subarray, as its header tells it."""
     gain_factor: float | None = None
     """Factor of a gain setting that is not the standard one, if it is told."""
+    irs2_pattern: tuple[int | None, int | None] = (None, None)
+    """Pixels read between visits to interleaved reference pixels (NRS_NORM), and how many at each (NRS_REF)."""
 
 
 @dataclass(frozen=True)
@@ -290,6 +292,10 @@ def _everything(params: Any, info: ExposureInfo) -> Reach:
     return Reach.everything()
 
 
+def _no_fault(info: ExposureInfo) -> str | None:
+    return None
+
+
 def _never(references: References, params: Any, info: ExposureInfo) -> str | None:
     return None
 
@@ -361,6 +367,9 @@ class Step:
     supports : callable
         ``supports(params, info)`` gives the reason why this native step cannot serve the case, so that
         the official step has to, or None. Pure, no references: the planner asks it.
+    fault : callable
+        ``fault(info)`` tells what in a header keeps both this step and the official one from working, and the cure,
+        or None. It follows the name of the file; the planner asks, and the runner where the step is not skipped.
     metadata : callable
         ``metadata(references, params, info)`` gives the metadata, by datamodel path, that the step sets
         where it is not skipped. What pixels decide on is in the ``metadata`` of the tally.
@@ -409,6 +418,7 @@ class Step:
     otherwise: str = "SKIPPED"
     skipped_arrays: Callable[[References, Any, ExposureInfo], Mapping[str, Array]] | None = None
     supports: Callable[[Any, ExposureInfo], str | None] = _supported
+    fault: Callable[[ExposureInfo], str | None] = _no_fault
     metadata: Callable[[References, Any, ExposureInfo], Mapping[str, Any]] = _nothing
     then: Callable[[Any, ExposureInfo], Step | None] = _nothing_more
     account: Callable[[Mapping[str, Array], Any, ExposureInfo], Mapping[str, Any]] = _tells_nothing

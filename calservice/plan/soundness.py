@@ -54,7 +54,7 @@ def unsound(stage: Stage) -> list[InputError]:
     elif not _takes_ramps(stage.pipeline):
         told = []
     else:
-        told = [*_of_shape(seen.shape)] or [*_of_header(stage, seen)]
+        told = [*_of_shape(seen.shape)] or [*_of_header(stage, seen)] or [*_of_steps(stage, seen)]
     return [InputError(f"{shown(seen.file.url)}: {fault}") for fault in told]
 
 
@@ -102,6 +102,14 @@ def _of_header(stage: Stage, seen: Exposure) -> Iterator[str]:
         yield from _of_integrations(seen)
     if "refpix" in running and not absent:
         yield from _of_size(seen)
+
+
+def _of_steps(stage: Stage, seen: Exposure) -> Iterator[str]:
+    """Tell what keeps steps from working, whichever engine runs them."""
+    if seen.info.multistripe:
+        return
+    faults = (step.fault(seen.info) for alias, step in native_steps().items() if alias in stage.engines)
+    yield from (fault for fault in faults if fault is not None)
 
 
 def _of_integrations(seen: Exposure) -> Iterator[str]:

@@ -50,8 +50,6 @@ _FLAGS = ("groupdq", "pixeldq", "dq")
 _NOT_APPLICABLE = "N/A"
 _NEVER_SKIPPED = ("jump", "ramp_fit")
 """Steps that fail without their references, where others are skipped."""
-_TIMED = ("jump",)
-"""Steps that cannot do without the time of a group."""
 
 
 def ramp_class(exp_type: str | None, stripes: int | None) -> Any:
@@ -124,6 +122,7 @@ def exposure_info(model: Any) -> ExposureInfo:
         integration_time=float(exposure.integration_time or 0.0),
         nsamples=int(exposure.nsamples or 1),
         xsize=int(where.xsize or 0),
+        irs2_pattern=(exposure.nrs_normal, exposure.nrs_reference),
         **facts_beyond_header(model),
     )
 
@@ -274,7 +273,7 @@ def bind(
     Raises
     ------
     InputError
-        Where the exposure does not tell what the step cannot do without.
+        Where the header of the exposure keeps the step from working.
     ReferenceFileError
         Where a reference is unreadable, does not fit, or cannot be done without.
     """
@@ -300,9 +299,9 @@ def bind(
     reason = step.not_applicable({need.reftype: found for need, found in whole.items()} | named, params, info)
     if reason is not None and step.skipped_arrays is None:
         return Skip(reason)  # whether references fit does not matter then
-    if step.alias in _TIMED and not info.group_time:
-        told = f"{model.meta.filename}: its header says TGROUP={model.meta.exposure.group_time}"
-        raise InputError(f"{told}, where {step.alias} needs the time of a group, in seconds. Correct it")
+    fault = None if reason is not None else step.fault(info)
+    if fault is not None:
+        raise InputError(f"{model.meta.filename}: {fault}")
     references = {need.reftype: _fitting(need, found, model, info) for need, found in whole.items()} | named
     if reason is not None and step.skipped_arrays is not None:
         return Skip(reason, step.skipped_arrays(references, params, info))

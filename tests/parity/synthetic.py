@@ -72,6 +72,7 @@ class Case:
             frame_divisor=self.frame_divisor,
             start_time=60000.0,
             integration_time=100.0,
+            irs2_pattern=(16, 4) if self.instrument == "NIRSPEC" else (None, None),
         )
 
     @property

@@ -196,6 +196,12 @@ def timeless(made: Prepared) -> None:
     made.words += ["--steps.jump.expand_large_events=true", "--steps.jump.after_jump_flag_time1=30"]
 
 
+def pattern(made: Prepared) -> None:
+    """Have IRS2 frames, few columns of them, that are read in a pattern of which there are no references."""
+    prepared(made.exposure.parent, "NIRSpec", shape=(1, 3, 3200, 8), size=(2048, 8))
+    header(NRS_NORM=8, NRS_REF=2)(made)
+
+
 AGAIN = "Fetch the file again"
 PLANNED: dict[str, tuple[str, Spoil, tuple[str, ...]]] = {
     "no integration": ("NIRCam", length(4), ("SCI has no integrations (0 x 5 x 32 x 40)", AGAIN)),
@@ -217,6 +223,7 @@ PLANNED: dict[str, tuple[str, Spoil, tuple[str, ...]]] = {
     "no place": ("MIRI", header(SUBSTRT1=None), ("no SUBSTRT1", "add what is missing")),
     "no direction": ("NIRCam", header(FASTAXIS=None), ("no FASTAXIS", "add what is missing")),
     "another size": ("NIRCam", header(SUBSIZE2=20), ("20 rows (SUBSIZE2), where SCI has 32", AGAIN)),
+    "another pattern of IRS2": ("NIRSpec", pattern, ("NRS_NORM=8, NRS_REF=2", "16 pixels between 4", "Correct it")),
     "another instrument": ("NIRCam", header(INSTRUME="WFC3"), ("INSTRUME='WFC3'", "Correct it")),
 }
 

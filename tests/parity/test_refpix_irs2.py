@@ -13,6 +13,7 @@ import pytest
 import calservice.steps
 from calservice.model.block import Block, Window
 from calservice.model.dqflags import PIXEL_FLAGS
+from calservice.model.errors import InputError
 from calservice.model.step import Reference
 from calservice.references.load import load_reference
 from calservice.run.blocks import BoundStep, run_fused
@@ -101,6 +102,8 @@ def test_parity(
 
     path = reference if table else write_reference(tmp_path / "refpix.fits", table=())
     model = exposure(detector, shape)
+    if not table:
+        model.meta.exposure.readpatt = "NRSN32R8"  # which is told for people only: NRS_NORM and NRS_REF decide
     info, params = exposure_info(model), STEP.params(**parameters)
     assert STEP.supports(params, info) is None
     source = {name: np.array(array) for name, array in source_arrays(model, [STEP]).items()}
@@ -149,6 +152,25 @@ def test_exposures_are_cut_anyhow(preserved: bool, reference: Path, tmp_path: Pa
         assert all(np.array_equal(np.asarray(other[name]), made[name], equal_nan=True) for name in made)
 
 
+@pytest.mark.parametrize("pattern", [(8, 2), (32, 8), (16, 6), (None, 4)])
+def test_other_patterns(pattern: tuple[int | None, int], reference: Path) -> None:
+    """The official step fails at each, since references are those of one pattern; ours says what is wrong."""
+    from jwst.refpix import RefPixStep
+
+    model = exposure("NRS1", (1, 1))
+    model.meta.filename = "x_uncal.fits"
+    model.meta.exposure.nrs_normal, model.meta.exposure.nrs_reference = pattern
+    told = f"x_uncal.fits: its header says NRS_NORM={pattern[0]}, NRS_REF={pattern[1]}, .* Correct it"
+    with pytest.raises(InputError, match=told):
+        calservice.steps.RefPixStep(override_refpix=str(reference)).process(model.copy())
+    with pytest.raises((ValueError, IndexError, TypeError)):
+        RefPixStep(override_refpix=str(reference)).process(model)
+    for alias in ("saturation", "ipc"):  # these have official steps that know such patterns
+        step, info = NATIVE[alias], exposure_info(model)
+        assert "other than of 16 pixels and 4 reference pixels" in str(step.supports(step.params(), info))
+        assert step.supports(step.params(), replace(info, irs2_pattern=(16, 4))) is None
+
+
 def test_what_is_skipped_or_left_to_the_official_step(tmp_path: Path) -> None:
     info = replace(exposure_info(exposure("NRS1", (1, 1), ncols=8)), ncols=2048)
     params = STEP.params()
@@ -158,7 +180,6 @@ def test_what_is_skipped_or_left_to_the_official_step(tmp_path: Path) -> None:
     assert STEP.not_applicable({"refpix": short}, params, info) == "the refpix reference is not one of IRS2 frames"
     for other in ({"detector": "NRCA1"}, {"nrows": 4000}, {"ncols": 1024}):
         assert "other than 3200 x 2048" in str(STEP.supports(params, replace(info, **other)))
-    assert "NRSN32R8" in str(STEP.supports(params, replace(info, readpatt="NRSN32R8")))
     turned = replace(info, fastaxis=1, slowaxis=2)
     assert STEP.supports(params, turned) is None
     assert STEP.supports(STEP.params(irs2_mean_subtraction=True), turned) == "unknown axes of the detector"

@@ -15,6 +15,7 @@ from calservice.steps.stage1._refpix_irs2_bad import MARKS, REPLACED_FROM, sourc
 from calservice.steps.stage1._refpix_irs2_layout import (
     FRAME,
     LENGTH,
+    NORMAL,
     OUTPUTS,
     REFERENCE,
     SAMPLES,
@@ -31,6 +32,7 @@ __all__ = [
     "correct_irs2",
     "correct_whole",
     "has_factors",
+    "other_pattern",
     "prepare_irs2",
     "science_rows",
     "unsupported_irs2",
@@ -42,18 +44,26 @@ _TILES = 1024
 
 _AXES = {"NRS1": (2, 1), "NRS2": (-2, -1)}
 """How the detectors lie in the file."""
-_OTHER_PATTERNS = ("NRSN32R8", "NRSN8R2")
 
 
 def unsupported_irs2(params: Any, info: ExposureInfo) -> str | None:
     """Return why an exposure cannot be corrected here, or None."""
     if info.detector not in _AXES or (info.nrows, info.ncols) != FRAME:
         return "IRS2 readout of other than 3200 x 2048 samples of NRS1 or NRS2"
-    if info.readpatt in _OTHER_PATTERNS:
-        return f"IRS2 readout with the pattern {info.readpatt}"
     if params.irs2_mean_subtraction and (info.fastaxis, info.slowaxis) != _AXES[info.detector]:
         return "unknown axes of the detector"
     return None
+
+
+def other_pattern(info: ExposureInfo) -> str | None:
+    """Return what is wrong with IRS2 frames that are read in another pattern than all references are made for."""
+    normal, reference = info.irs2_pattern
+    if (normal, reference) == (NORMAL, REFERENCE):
+        return None
+    return (
+        f"its header says NRS_NORM={normal}, NRS_REF={reference}, where refpix corrects IRS2 frames that are read with "
+        f"{NORMAL} pixels between {REFERENCE} reference pixels, and no others. Correct it, or leave the exposure out"
+    )
 
 
 def has_factors(reference: Reference) -> bool:

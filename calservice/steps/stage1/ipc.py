@@ -7,7 +7,7 @@ import numpy as np
 from calservice.model.block import Array, Axis, Block, Reach
 from calservice.model.step import ExposureInfo, Params, ReferenceNeed, References, Step
 from calservice.steps.arrays import owned
-from calservice.steps.stage1.saturation import irs2_science_rows
+from calservice.steps.stage1.saturation import irs2_science_rows, unsupported_irs2
 
 __all__ = ["STEP", "IpcParams"]
 
@@ -103,11 +103,7 @@ def _within(info: ExposureInfo, rows: int, columns: int) -> Reach:
 
 
 def _supports(params: IpcParams, info: ExposureInfo) -> str | None:
-    if info.num_superstripe:
-        return "superstripe exposures"
-    if _is_irs2(info) and info.detector not in ("NRS1", "NRS2"):
-        return f"images larger than 2048 pixels of detector {info.detector}"
-    return None
+    return "superstripe exposures" if info.num_superstripe else unsupported_irs2(info)
 
 
 STEP = Step(

@@ -255,6 +255,11 @@ def _not_applicable(references: References, params: JumpParams, info: ExposureIn
     return None if _has_enough_groups(params, info) else "jumps are not found in fewer than three groups"
 
 
+def _fault(info: ExposureInfo) -> str | None:
+    needs = "its header says nothing of the time of a group (TGROUP), or 0, where jump needs it. Correct it"
+    return None if info.group_time or info.num_superstripe else needs
+
+
 def _supports(params: JumpParams, info: ExposureInfo) -> str | None:
     return "superstripe exposures" if info.num_superstripe else None
 
@@ -300,6 +305,7 @@ STEP = Step(
     ),
     not_applicable=_not_applicable,
     supports=_supports,
+    fault=_fault,
     then=_then,
     account=_account,
     prepare=_prepare,

@@ -16,6 +16,7 @@ from calservice.steps.stage1._refpix_irs2 import (
     correct_irs2,
     correct_whole,
     has_factors,
+    other_pattern,
     prepare_irs2,
     science_rows,
     unsupported_irs2,
@@ -135,6 +136,10 @@ def _not_applicable(references: References, params: RefPixParams, info: Exposure
     return None if inside else "the subarray does not fit the detector"
 
 
+def _fault(info: ExposureInfo) -> str | None:
+    return other_pattern(info) if is_irs2(info) and not info.num_superstripe else None
+
+
 def _supports(params: RefPixParams, info: ExposureInfo) -> str | None:
     if info.instrument == "MIRI":
         return None
@@ -220,6 +225,7 @@ STEP = Step(
     ),
     not_applicable=_not_applicable,
     supports=_supports,
+    fault=_fault,
     then=_then,
     prepare=_prepare,
     kept_rows=_kept_rows,

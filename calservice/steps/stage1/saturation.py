@@ -11,7 +11,7 @@ from calservice.model.dqflags import NO_SAT_CHECK
 from calservice.model.step import ExposureInfo, Params, ReferenceNeed, References, Step
 from calservice.steps.arrays import owned
 
-__all__ = ["STEP", "SaturationParams", "irs2_science_rows"]
+__all__ = ["STEP", "SaturationParams", "irs2_science_rows", "unsupported_irs2"]
 
 _NORMAL, _REFERENCE = 16, 4
 """Science pixels of an IRS2 output between reference pixels, and how many these are."""
@@ -29,6 +29,16 @@ class SaturationParams(Params):
 
 def _is_irs2(info: ExposureInfo) -> bool:
     return max(info.nrows, info.ncols) > 2048
+
+
+def unsupported_irs2(info: ExposureInfo) -> str | None:
+    """Return why the science rows of an exposure are not known here, None where they are, or all are science rows."""
+    if not _is_irs2(info):
+        return None
+    if info.detector not in ("NRS1", "NRS2"):
+        return f"images larger than 2048 pixels of detector {info.detector}"
+    usual = info.irs2_pattern == (_NORMAL, _REFERENCE)
+    return None if usual else f"IRS2 readout other than of {_NORMAL} pixels and {_REFERENCE} reference pixels"
 
 
 def irs2_science_rows(nrows: int, detector: str) -> Array:
@@ -161,11 +171,7 @@ def _reach(params: SaturationParams, info: ExposureInfo) -> Reach:
 
 
 def _supports(params: SaturationParams, info: ExposureInfo) -> str | None:
-    if info.num_superstripe:
-        return "superstripe exposures"
-    if _is_irs2(info) and info.detector not in ("NRS1", "NRS2"):
-        return f"images larger than 2048 pixels of detector {info.detector}"
-    return None
+    return "superstripe exposures" if info.num_superstripe else unsupported_irs2(info)
 
 
 STEP = Step(
