@@ -96,6 +96,7 @@ EXPECTED = (
             f"{_REFPIX}::test_run_sirs",
             f"{_REFPIX}::test_skip_sirs_miri",
             f"{_REFPIX}::test_skip_sirs_subarray",
+            "jwst.jump.tests.test_jump_step::test_uneven_sampling",
             "jwst.persistence.tests.test_persistence_step::test_persistence_backwards_flagging_guard",
             "jwst.persistence.tests.test_persistence_step::test_persistence_mismatch_persistence_time_guard",
             "jwst.ramp_fitting.tests.test_ramp_fit_step::test_uneven_sampling",
