@@ -259,8 +259,9 @@ def find_jumps(
     found, suspect = np.empty(most, np.uint8), np.empty(most, np.uint8)
     sets, sums = np.empty((apart, most), np.uint8), np.empty((2, most))
     chosen, picked = np.empty(most + 1, np.int64), np.empty((most, differences), np.float32)
-    ordered = aligned(np.zeros(differences * most + SPARE, np.float32)).reshape(differences, most)
-    signed = aligned(np.zeros(differences * most + SPARE, np.float32)).reshape(differences, most)
+    columns = most + SPARE  # rows that are a power of two apart would share lines of the cache
+    ordered = aligned(np.zeros(differences * columns + SPARE, np.float32)).reshape(differences, columns)
+    signed = aligned(np.zeros(differences * columns + SPARE, np.float32)).reshape(differences, columns)
     work, jumps = np.empty(differences), np.zeros(differences, np.uint8)
     places = np.empty(differences, np.int64)
     events, happened = np.empty((1024, 3), np.int64), 0

@@ -16,12 +16,12 @@ from calservice.steps.stage1._ramp_fit_tiles import sort_columns
 
 __all__ = ["TILE", "UNUSABLE", "enclose", "load_tile", "order", "pick", "screen", "screen_clipping"]
 
-TILE = 256
+TILE = 512
 UNUSABLE = DO_NOT_USE | SATURATED
 _NAN = np.float32(np.nan)
 _INFINITE = np.float32(np.inf)
 _ZERO = np.float32(0)
-_VECTORS = 32
+_VECTORS = 16
 """Pixels that are compared by a few vector instructions, without some that remain."""
 _SAFE = 0.9999
 """Leaves room for float32 rounding: what is closer to a limit than this is looked at exactly."""
