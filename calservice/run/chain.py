@@ -26,8 +26,8 @@ DTYPES: Mapping[str, type[np.generic]] = {name: np.float32 for name in AXES if n
 }
 """What kernels compute with, by array."""
 
-_WORTH = 1.05
-"""By how much smaller a block has to become for the rest of it to be copied."""
+_WORTH = 1.1
+"""By how much smaller a block has to become for the rest of it to be copied: as much as a step or two take."""
 
 _RAW = "u>i2"
 """How raw exposures keep their numbers, see `DiskArray.kept_as`."""
@@ -187,7 +187,8 @@ class Chain:
     def _shrunk(self, block: Block, window: Window, n: int) -> Block:
         """Return a view of a block without what only steps before number ``n`` see, where that is worth a copy."""
         inner = window.grown(self._halos[n], block.window)
-        if _WORTH * math.prod(inner.shape) > math.prod(block.window.shape):
+        worth = 1.0 if self.steps[n].step.strided else _WORTH
+        if worth * math.prod(inner.shape) >= math.prod(block.window.shape):
             return block
         return block.cut(replace(inner, **{axis: getattr(block.window, axis) for axis in self.reach.whole}))
 
