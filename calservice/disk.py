@@ -37,6 +37,8 @@ _LARGE_TABLE = 16 * 2**20
 _MAGIC = b"SIMPLE"
 _FEW = 16
 """Windows with so many times fewer columns than there are do not have whole rows read."""
+_MAPPED = 64 * 2**20
+"""Bytes of images that are mapped at a time."""
 
 
 class Places(NamedTuple):
@@ -211,11 +213,10 @@ class DiskArray:
         made = np.empty([stop - start for start, stop in ranges], self._stored)
         wide = (*ranges[:-1], (0, self._whole[-1]))
         rows = made if tuple(ranges) == wide else np.empty((*made.shape[-2:-1], self._whole[-1]), self._stored)
-        few = made.ndim > 1 and made.shape[-1] * _FEW < self._whole[-1]
+        if made.ndim > 1 and made.shape[-1] * _FEW < self._whole[-1]:
+            _read_columns(self._file.fileno(), list(self._pieces(wide)), rows.shape, slice(*ranges[-1]), made)
+            return made
         for place, offset in self._pieces(wide):
-            if few:
-                made[place] = _columns(self._file.fileno(), rows.shape, self._stored, offset, slice(*ranges[-1]))
-                continue
             _read(self._file.fileno(), made[place] if rows is made else rows, offset)
             if rows is not made:
                 made[place] = rows[..., slice(*ranges[-1])]
@@ -288,14 +289,23 @@ def _read(file: int, part: Array, offset: int) -> None:
         left, offset = left[done:], offset + done
 
 
-def _columns(file: int, shape: tuple[int, ...], stored: np.dtype[Any], offset: int, columns: slice) -> Array:
-    """Return a copy of some columns of an image in a file, through a mapping that lasts no longer than that."""
-    first = offset // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
-    size = math.prod(shape) * stored.itemsize
-    if offset + size > os.fstat(file).st_size:
+def _read_columns(
+    file: int, images: Sequence[tuple[tuple[int, ...], int]], shape: tuple[int, ...], columns: slice, made: Array
+) -> None:
+    """Fill in some columns of images, given by place and offset in the file, through mappings of several at a time.
+
+    A mapping for each image would take longer than reading it; what is mapped counts as memory of the process.
+    """
+    size = math.prod(shape) * made.itemsize
+    if images and images[-1][1] + size > os.fstat(file).st_size:
         raise OSError("the file has become shorter while it was read")
-    with mmap.mmap(file, offset - first + size, access=mmap.ACCESS_READ, offset=first) as mapped:
-        return np.ndarray(shape, stored, mapped, offset - first)[..., columns].copy()
+    number = max(1, _MAPPED // max(1, size))
+    for start in range(0, len(images), number):
+        near = images[start : start + number]
+        first = near[0][1] // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
+        with mmap.mmap(file, near[-1][1] + size - first, access=mmap.ACCESS_READ, offset=first) as mapped:
+            for place, offset in near:
+                made[place] = np.ndarray(shape, made.dtype, mapped, offset - first)[..., columns]
 
 
 def _write(file: int, part: Array, offset: int) -> None:
