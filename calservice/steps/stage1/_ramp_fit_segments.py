@@ -189,17 +189,20 @@ def common_segment(flags: Array, width: int, plain: Array) -> tuple[int, int]:
 
 
 @inlined
+def _settled(read: float, poisson: float, total: float) -> tuple[float, float, float]:
+    """Return read variance, Poisson variance and error as results tell them: 0 where they mean nothing."""
+    return (
+        0.0 if read >= _HUGE else read,
+        0.0 if poisson >= _HUGE or not poisson > 0.0 else poisson,
+        0.0 if total > _HUGE else np.sqrt(total),
+    )
+
+
+@inlined
 def settle(sums: Array, width: int, values: Array) -> None:
-    """Turn sums of inverse variances into read variances, Poisson variances and errors: 0 where they mean nothing."""
+    """Turn sums of inverse variances (read noise, Poisson, both) into read variances, Poisson variances and errors."""
     for c in range(width):
-        read = 1.0 / sums[0, c]
-        values[0, c] = 0.0 if read >= _HUGE else read
-    for c in range(width):
-        poisson = 1.0 / sums[1, c]
-        values[1, c] = 0.0 if poisson >= _HUGE or not sums[1, c] > 0.0 else poisson
-    for c in range(width):
-        total = 1.0 / sums[2, c]
-        values[2, c] = 0.0 if total > _HUGE else np.sqrt(total)
+        values[0, c], values[1, c], values[2, c] = _settled(1.0 / sums[0, c], 1.0 / sums[1, c], 1.0 / sums[2, c])
 
 
 @inlined
@@ -209,17 +212,17 @@ def weigh_pixels(n: int, width: int, pixels: Array, time: float, weights: Array)
     ``weights`` get the inverse variances (read noise, Poisson, both), the factor that makes DN a group a weighed slope,
     and what `settle` makes of a ramp with this segment alone: read variance, Poisson variance, error.
     """
+    of_read, of_poisson, rate = 12.0 / ((1.0 * n * n * n - n) * time * time), 1.0 / (time * (n - 1.0)), 1.0 / time
     for c in range(width):
         gain, noise = pixels[0, c], pixels[1, c]
-        ratio = noise / time
-        read = 12.0 * ratio * ratio / ((1.0 * n * n * n - n) * gain * gain)
+        read = of_read * noise * noise / (gain * gain)
         read = read if gain > 0.0 else 0.0
-        poisson = pixels[2, c] / (time * gain * (n - 1.0))
+        poisson = of_poisson * pixels[2, c] / gain
         weights[0, c] = 1.0 / read
         weights[1, c] = 1.0 / poisson if poisson > 0.0 else 0.0
         weights[2, c] = 1.0 / (poisson + read)
-        weights[3, c] = 1.0 / (time * read) if noise - noise == 0.0 and noise != 0.0 else np.nan
-    settle(weights, width, weights[4:])
+        weights[3, c] = rate * weights[0, c] if noise - noise == 0.0 and noise != 0.0 else np.nan
+        weights[4, c], weights[5, c], weights[6, c] = _settled(read, poisson, poisson + read)
 
 
 @inlined

@@ -75,9 +75,9 @@ def _thresholds(
     """Return thresholds in DN, where there is none to check against, and flags for PIXELDQ."""
     threshold, flags = (cut_image(references["saturation"][name], rows, columns) for name in ("data", "dq"))
     threshold, flags = owned(threshold, np.float32), owned(flags, np.uint32)
-    flags |= np.isnan(threshold) * np.uint32(NO_SAT_CHECK)
+    flags[np.isnan(threshold)] |= np.uint32(NO_SAT_CHECK)
     unchecked = (flags & NO_SAT_CHECK) != 0
-    threshold = np.where(unchecked, _UNREACHABLE, threshold)
+    threshold[unchecked] = _UNREACHABLE
     return threshold, unchecked.astype(np.uint8), flags
 
 
