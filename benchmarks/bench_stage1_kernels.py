@@ -3,7 +3,8 @@
 A full frame of one integration of ten groups by default. Both are timed without file handling:
 references and ramps are in memory, and the official steps work in place, as within their pipeline. The
 native steps start from 16-bit integers, make new arrays, and include cutting into blocks. Times are processor
-seconds, so that a busy machine disturbs them little. Of ``jump`` the search is timed. Usage::
+seconds, so that a busy machine disturbs them little; both take turns, and the medians of several rounds are told. Of
+``jump`` the search is timed. Usage::
 
     python benchmarks/bench_stage1_kernels.py [--size 2048] [--groups 10] [--repeat 3]
 """
@@ -44,15 +45,11 @@ def clock() -> float:
     return time.process_time()
 
 
-def seconds(action: Callable[[], Any], repeat: int) -> float:
-    """Return the median time of an action, after one run that is not counted."""
+def seconds(action: Callable[[], Any]) -> float:
+    """Return the time of an action."""
+    start = clock()
     action()
-    taken = []
-    for _ in range(repeat):
-        start = clock()
-        action()
-        taken.append(clock() - start)
-    return statistics.median(taken)
+    return clock() - start
 
 
 def official_action(alias: str, paths: dict[str, Path], model: Any) -> Callable[[], Any]:
@@ -96,19 +93,33 @@ def official_action(alias: str, paths: dict[str, Path], model: Any) -> Callable[
     return lambda: ramp_fit(model, False, noise, gain, "OLS_C", "optimal", "1", flags, suppress_one_group=True)
 
 
-def official_seconds(alias: str, case: synthetic.Case, model: Any, paths: dict[str, Path], repeat: int) -> float:
-    """Return the median time of what an official step computes on a copy of the input."""
-    taken = []
-    for _ in range(repeat + 1):
-        if alias == "jump":
-            arrays = {name: getattr(model, name) for name in ("data", "groupdq", "pixeldq")}
-            taken.append(official_jump(case, arrays, paths, {})[0])
-            continue
-        action = official_action(alias, paths, model.copy())
-        start = clock()
-        action()
-        taken.append(clock() - start)
-    return statistics.median(taken[1:])
+def official_seconds(alias: str, case: synthetic.Case, model: Any, paths: dict[str, Path]) -> float:
+    """Return the time of what an official step computes on a copy of the input."""
+    if alias == "jump":
+        return float(official_jump(case, {n: getattr(model, n) for n in ("data", "groupdq", "pixeldq")}, paths, {})[0])
+    return seconds(official_action(alias, paths, model.copy()))
+
+
+def taken(case: synthetic.Case, paths: dict[str, Path]) -> dict[str, tuple[float, float]]:
+    """Return the times of each step, and of all of them, by the official package and natively, which take turns."""
+    source = synthetic.raw_ramps(case, realistic=True)
+    source["data"] = source["data"].astype(">u2")
+    model = synthetic.ramp_model(case, {"data": source["data"].astype(np.float32)})
+    model.meta.subarray.fastaxis, model.meta.subarray.slowaxis = AXES
+    info = replace(case.info, fastaxis=AXES[0], slowaxis=AXES[1])
+    state: dict[str, Any] = dict(source)
+    bound = [synthetic.bind(alias, case, paths, {}) for alias in STEPS]
+    made: dict[str, tuple[float, float]] = {}
+    for step, alias in zip(bound, STEPS, strict=True):
+        theirs = official_seconds(alias, case, model, paths)
+        model = synthetic.run_official(alias, model, paths, {})
+        made[alias] = theirs, seconds(lambda step=step, given=dict(state): run_fused([step], given, info))
+        state |= run_fused([step], state, info)
+    total = sum(theirs for theirs, _ in made.values())
+    rates = [f"{prefix}{r}" for prefix in ("", "int_") for r in ("slope", "dq", "err", "var_poisson", "var_rnoise")]
+    made["fused"] = total, seconds(lambda: run_fused(bound, dict(source), info))
+    made["rates only"] = total, seconds(lambda: run_fused(bound, source, info, outputs=rates))
+    return made
 
 
 def main() -> None:
@@ -126,35 +137,12 @@ def main() -> None:
             Path(folder), case, size=size, dark_readout=(1, 0, options.groups), realistic=True
         )
         settle(paths["readnoise"])
-        source = synthetic.raw_ramps(case, realistic=True)
-        source["data"] = source["data"].astype(">u2")
-        model = synthetic.ramp_model(case, {"data": source["data"].astype(np.float32)})
-        model.meta.subarray.fastaxis, model.meta.subarray.slowaxis = AXES
-        state: dict[str, Any] = dict(source)
-        info = replace(case.info, fastaxis=AXES[0], slowaxis=AXES[1])
-        total = 0.0
-        print(f"{'step':14}{'official s':>12}{'native s':>12}{'ratio':>8}")
-        bound = [synthetic.bind(alias, case, paths, {}) for alias in STEPS]
-
-        def run(steps: Any, arrays: dict[str, Any]) -> dict[str, Any]:
-            return run_fused(steps, arrays, info)
-
-        for n, alias in enumerate(STEPS):
-            theirs = official_seconds(alias, case, model, paths, options.repeat)
-            model = synthetic.run_official(alias, model, paths, {})
-            step, given = [bound[n]], dict(state)
-            ours = seconds(lambda step=step, given=given: run(step, given), options.repeat)
-            state |= run(step, state)
-            print(f"{alias:14}{theirs:12.3f}{ours:12.3f}{theirs / ours:8.1f}")
-            total += theirs
-        ours = seconds(lambda: run(bound, dict(source)), options.repeat)
-        print(f"{'fused':14}{total:12.3f}{ours:12.3f}{total / ours:8.1f}")
-        rates = ("slope", "dq", "err", "var_poisson", "var_rnoise")
-        ours = seconds(
-            lambda: run_fused(bound, source, info, outputs=[*rates, *(f"int_{r}" for r in rates)]),
-            options.repeat,
-        )
-        print(f"{'rates only':14}{total:12.3f}{ours:12.3f}{total / ours:8.1f}")
+        rounds = [taken(case, paths) for _ in range(options.repeat + 1)][1:]  # in the first one much is compiled
+    print(f"{'step':14}{'official s':>12}{'native s':>12}{'ratio':>8}")
+    for name in rounds[0]:
+        theirs, ours = (statistics.median(one[name][k] for one in rounds) for k in range(2))
+        ratio = statistics.median(one[name][0] / one[name][1] for one in rounds)
+        print(f"{name:14}{theirs:12.3f}{ours:12.3f}{ratio:8.1f}")
 
 
 if __name__ == "__main__":
