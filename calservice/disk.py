@@ -212,10 +212,11 @@ class DiskArray:
                 return rows[(*images, slice(start, stop), slice(*ranges[-1]))].copy()
         made = np.empty([stop - start for start, stop in ranges], self._stored)
         wide = (*ranges[:-1], (0, self._whole[-1]))
-        rows = made if tuple(ranges) == wide else np.empty((*made.shape[-2:-1], self._whole[-1]), self._stored)
+        shape = (*made.shape[-2:-1], self._whole[-1])
         if made.ndim > 1 and made.shape[-1] * _FEW < self._whole[-1]:
-            _read_columns(self._file.fileno(), list(self._pieces(wide)), rows.shape, slice(*ranges[-1]), made)
+            _read_columns(self._file.fileno(), list(self._pieces(wide)), shape, slice(*ranges[-1]), made)
             return made
+        rows = made if tuple(ranges) == wide else np.empty(shape, self._stored)
         for place, offset in self._pieces(wide):
             _read(self._file.fileno(), made[place] if rows is made else rows, offset)
             if rows is not made:
@@ -294,7 +295,7 @@ def _read_columns(
 ) -> None:
     """Fill in some columns of images, given by place and offset in the file, through mappings of several at a time.
 
-    A mapping for each image would take longer than reading it; what is mapped counts as memory of the process.
+    A mapping for each image would take several times as long; what is mapped counts as memory of the process.
     """
     size = math.prod(shape) * made.itemsize
     if images and images[-1][1] + size > os.fstat(file).st_size:

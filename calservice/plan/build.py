@@ -7,8 +7,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 
-from blake3 import blake3
-
 from calservice.engines import official
 from calservice.model.errors import CalserviceError, InputError, Problems, ReferenceFileError
 from calservice.model.exposure import Exposure, FileStat
@@ -339,9 +337,5 @@ def _parameter_layer(use: ReferenceUse, pipeline: str, step: str) -> Layer:
 
 
 def _content(file: FileStat) -> str:
-    """Return the BLAKE3 checksum of a file, read whole; asked only when its stamp changed but its length did not."""
-    digest = blake3()
-    with Store(parent_of(file.url)).open(file.name, block=4 * 2**20) as stream:
-        while chunk := stream.read(4 * 2**20):
-            digest.update(chunk)
-    return digest.hexdigest()
+    """Return the checksum of a file; asked only when its stamp changed but its length did not."""
+    return Store(parent_of(file.url)).checksum(file.name)

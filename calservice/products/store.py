@@ -38,10 +38,14 @@ def parent_of(place: str) -> str:
 
 def checksum(path: Path) -> str:
     """Return the BLAKE3 checksum of a local file, in hexadecimal: as safe as SHA-256, at a quarter of the time."""
-    digest, room = blake3(), memoryview(bytearray(_PIECE))
     with open(path, "rb", buffering=0) as file:
-        while count := file.readinto(room):
-            digest.update(room[:count])
+        return _summed(file)
+
+
+def _summed(file: Any) -> str:
+    digest, room = blake3(), memoryview(bytearray(_PIECE))
+    while count := file.readinto(room):
+        digest.update(room[:count])
     return digest.hexdigest()
 
 
@@ -153,6 +157,11 @@ class Store:
                 return open(self.path(name), "rb")
             file: IO[bytes] = self.fs.open(f"{self.root}/{name}", "rb", block_size=block, cache_type="readahead")
         return file
+
+    def checksum(self, name: str) -> str:
+        """Return the `checksum` of a file, which is read whole."""
+        with self.open(name, block=_CHUNK) as file:
+            return _summed(file)
 
     def fetch(self, name: str, folder: Path) -> Path:
         """Bring a file to a local folder; a file that is local already is linked, not copied."""

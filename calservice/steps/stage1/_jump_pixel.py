@@ -20,6 +20,7 @@ __all__ = [
     "median_between",
     "typical",
     "typical_ordered",
+    "within",
 ]
 
 _CLIPPINGS = 5
@@ -77,6 +78,17 @@ def finite(values: Array, out: Array) -> int:
     count = 0
     for value in values:
         if not np.isnan(value):
+            out[count] = value
+            count += 1
+    return count
+
+
+@inlined
+def within(values: Array, low: float, high: float, out: Array) -> int:
+    """Copy the values from ``low`` to ``high``, both included; return how many there are. ``out`` may be ``values``."""
+    count = 0
+    for value in values:
+        if low <= value <= high:
             out[count] = value
             count += 1
     return count
@@ -227,11 +239,7 @@ def clip_bounds(values: Array, count: int, limit: float) -> tuple[float, float]:
             square += (values[n] - mean) * (values[n] - mean)
         deviation = np.sqrt(square / count)
         low, high = middle - limit * deviation, middle + limit * deviation
-        kept = 0
-        for n in range(count):
-            if low <= values[n] <= high:
-                values[kept] = values[n]
-                kept += 1
+        kept = within(values[:count], low, high, values)
         if kept == count:
             return low, high
         count = kept

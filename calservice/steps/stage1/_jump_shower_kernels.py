@@ -9,7 +9,7 @@ import numpy as np
 from calservice.model.block import Array
 from calservice.model.dqflags import DO_NOT_USE, JUMP_DET, SATURATED
 from calservice.steps.compiled import compiled
-from calservice.steps.stage1._jump_pixel import clip_bounds, finite, median, median_between
+from calservice.steps.stage1._jump_pixel import clip_bounds, finite, median, median_between, within
 from calservice.steps.stage1._jump_tiles import UNUSABLE, enclose
 
 __all__ = [
@@ -28,6 +28,7 @@ HIDDEN = UNUSABLE
 _MOST_LEFT_OUT = JUMP_DET | DO_NOT_USE
 """The flags that leave a group out are all numbers from 1 to this one."""
 _FLAGGED = JUMP_DET | SATURATED | DO_NOT_USE
+_LARGEST = float(np.finfo(np.float32).max)
 _CLIPPED_AT = 5.0
 """Standard deviations at which differences of integrations are clipped, whatever the limits of jumps are."""
 
@@ -136,17 +137,8 @@ def clipped_differences(
             for x in range(ncols):
                 columns[x, i] = lines[1, x] - lines[0, x]
         for x in range(ncols):
-            count = 0
-            for value in columns[x]:
-                if np.isfinite(value):
-                    work[count] = value
-                    count += 1
-            low, high = clip_bounds(work, count, _CLIPPED_AT)
-            count = 0
-            for value in columns[x]:
-                if low <= value <= high:
-                    work[count] = value
-                    count += 1
+            low, high = clip_bounds(work, within(columns[x], -_LARGEST, _LARGEST, work), _CLIPPED_AT)
+            count = within(columns[x], low, high, work)
             middle[y, x], deviation[y, x] = median(work, count), _deviation(columns[x], low, high)
     return middle, deviation
 

@@ -204,7 +204,7 @@ def fit_flagged(
         fill_powers(rows[_SIGNAL], rows[_GAIN], rows[_NOISE], count, power)
         _slopes(ramps, count, s, spans, chosen, table, work, power, rows)
         _add_segments(count, s, chosen, times[0], rows)
-    settle(rows[_SUMS:], count, rows)
+    settle(rows[_SUMS:], count, rows)  # into the first three rows, which are not needed any more
     for k in range(count):
         c = chosen[0, k]
         for row in range(4):

@@ -117,14 +117,14 @@ def or_zero(value: float) -> float:
 @inlined
 def signal_power(signal: float, gain: float, noise: float) -> int:
     """Return which exponent serves a segment whose ends differ by ``signal`` DN."""
-    variance = noise * noise + signal * gain
-    ratio = 0.0
-    if not (variance <= 0.0 or gain == 0.0):
-        ratio = signal * gain / np.sqrt(variance)
-    p = 0
-    while p < 5 and not ratio < _STEPS[p]:
-        p += 1
-    return p
+    electrons: float = np.float64(signal) * gain
+    variance = np.float64(noise) * noise + electrons
+    root: float = np.sqrt(variance)
+    root, electrons = (1.0, 0.0) if variance <= 0.0 or gain == 0.0 else (root, electrons)
+    power = 0
+    for step in range(5):
+        power += not electrons < _STEPS[step] * root
+    return power
 
 
 @inlined
@@ -227,15 +227,9 @@ def weigh_pixels(n: int, width: int, pixels: Array, time: float, weights: Array)
 
 @inlined
 def fill_powers(signals: Array, gains: Array, noises: Array, count: int, power: Array) -> None:
-    """Fill which exponents serve segments whose ends differ by ``signals`` DN, as `signal_power` tells of one."""
+    """Fill which exponents serve segments whose ends differ by ``signals`` DN, see `signal_power`."""
     for k in range(count):
-        signal = signals[k] * gains[k]
-        variance = noises[k] * noises[k] + signal
-        root = np.sqrt(variance)
-        root, signal = (1.0, 0.0) if variance <= 0.0 or gains[k] == 0.0 else (root, signal)
-        power[k] = 0
-        for p in range(5):
-            power[k] += not signal < _STEPS[p] * root
+        power[k] = signal_power(signals[k], gains[k], noises[k])
 
 
 @inlined

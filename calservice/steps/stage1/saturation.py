@@ -10,11 +10,9 @@ from calservice.model.block import Array, Block, Reach
 from calservice.model.dqflags import NO_SAT_CHECK
 from calservice.model.step import ExposureInfo, Params, ReferenceNeed, References, Step
 from calservice.steps.arrays import owned
+from calservice.steps.stage1._refpix_irs2_layout import NORMAL, REFERENCE
 
 __all__ = ["STEP", "SaturationParams", "irs2_science_rows", "unsupported_irs2"]
-
-_NORMAL, _REFERENCE = 16, 4
-"""Science pixels of an IRS2 output between reference pixels, and how many these are."""
 
 _UNREACHABLE = np.float32(65536)
 """A threshold above the 16-bit A-to-D converter, for pixels that cannot be checked. DN."""
@@ -37,8 +35,8 @@ def unsupported_irs2(info: ExposureInfo) -> str | None:
         return None
     if info.detector not in ("NRS1", "NRS2"):
         return f"images larger than 2048 pixels of detector {info.detector}"
-    usual = info.irs2_pattern == (_NORMAL, _REFERENCE)
-    return None if usual else f"IRS2 readout other than of {_NORMAL} pixels and {_REFERENCE} reference pixels"
+    usual = info.irs2_pattern == (NORMAL, REFERENCE)
+    return None if usual else f"IRS2 readout other than of {NORMAL} pixels and {REFERENCE} reference pixels"
 
 
 def irs2_science_rows(nrows: int, detector: str) -> Array:
@@ -62,10 +60,10 @@ def irs2_science_rows(nrows: int, detector: str) -> Array:
     first; then, in each of the four outputs, 4 reference pixels are read in the middle of every 16
     science pixels.
     """
-    width = 512 + 512 // _NORMAL * _REFERENCE
+    width = 512 + 512 // NORMAL * REFERENCE
     rows = np.arange(nrows)
-    phase = (rows - width - _NORMAL // 2) % (_NORMAL + _REFERENCE)
-    science = (rows >= width) & ((rows < width + _NORMAL // 2) | (phase >= _REFERENCE))
+    phase = (rows - width - NORMAL // 2) % (NORMAL + REFERENCE)
+    science = (rows >= width) & ((rows < width + NORMAL // 2) | (phase >= REFERENCE))
     return science[::-1] if detector == "NRS2" else science
 
 
@@ -164,8 +162,8 @@ def _reach(params: SaturationParams, info: ExposureInfo) -> Reach:
     """Neighbours are flagged once, and once more where averaged groups are looked at again."""
     grow = max(params.n_pix_grow_sat, 0)
     if _is_irs2(info):
-        crossed = (grow + _NORMAL - 1) // _NORMAL  # reference pixels, between science rows that are next to each other
-        return Reach(frozenset(("group",)), {"row": grow + crossed * _REFERENCE, "column": grow})
+        crossed = (grow + NORMAL - 1) // NORMAL  # reference pixels, between science rows that are next to each other
+        return Reach(frozenset(("group",)), {"row": grow + crossed * REFERENCE, "column": grow})
     halo = grow * (2 if params.use_readpatt and info.nframes > 1 else 1)
     return Reach(frozenset(("group",)), {"row": halo, "column": halo})
 
