@@ -11,11 +11,14 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache as once
 from pathlib import Path
 from typing import Any
 
 from calservice.model.errors import ReferenceFileError
 from calservice.references.cache import at_hand
+from calservice.references.locks import hold
+from calservice.references.mappings import complete_context
 from calservice.references.select import NOT_APPLICABLE, Crds
 
 __all__ = ["install", "installed"]
@@ -37,7 +40,8 @@ def install(cache: Path, context: str) -> None:
 
     Sets ``CRDS_PATH``, ``CRDS_CONTEXT``, ``CRDS_MODE=local``, ``CRDS_READONLY_CACHE=1`` for this
     process and its children, and removes ``CRDS_SERVER_URL`` and the variables by which crds would
-    look for parts of its cache elsewhere. A type that the context does not know is "N/A"; a file
+    look for parts of its cache elsewhere. Whether the mappings are there is seen when the first step asks: where all
+    steps are native, none does. A type that the context does not know is "N/A"; a file
     that is not in the cache, or is found changed at its first use on this host, is a ReferenceFileError
     that names it; a type without a match is crds' own CrdsLookupError, since some steps expect and
     handle it.
@@ -51,7 +55,8 @@ def install(cache: Path, context: str) -> None:
     """
     global _current  # noqa: PLW0603
     with _lock:
-        crds = Crds.resolve(context=context, cache=cache, server="")
+        crds = Crds.settle(context=context, cache=cache, server="")
+        hold(crds.cache, crds.context)
         if crds != _current:
             _set_environment(crds)
             _forget_configuration()
@@ -111,6 +116,7 @@ def _reference_paths(
     crds = _pinned(observatory)
     if not reference_file_types:
         return {}
+    _complete(crds)
     try:
         found = crds.look_up(parameters, tuple(reference_file_types))
     except ReferenceFileError as error:
@@ -118,6 +124,12 @@ def _reference_paths(
     if errors := [str(error) for error in found.values() if isinstance(error, ReferenceFileError)]:
         raise CrdsLookupError("; ".join(errors))
     return {kind: _path(crds, str(name)) for kind, name in found.items()}
+
+
+@once
+def _complete(crds: Crds) -> None:
+    """Demand that the cache has all mappings of the context."""
+    complete_context(crds.cache, crds.context, None)
 
 
 def _path(crds: Crds, name: str) -> str:

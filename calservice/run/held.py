@@ -14,7 +14,7 @@ from calservice.model.step import Step
 from calservice.run import models
 from calservice.run.pixels import fill, open_lazily, settled
 from calservice.run.results import put_results
-from calservice.run.saving import place_holder, save
+from calservice.run.saving import Saver, place_holder
 
 __all__ = ["Held"]
 
@@ -104,7 +104,7 @@ class Held:
         if large:
             put_results(self.model, large, self.integrations)
 
-    def save(self, model: Any, path: Path, threads: int) -> None:
+    def save(self, model: Any, path: Path, saver: Saver) -> None:
         """Save one of the models, or another, with what is kept apart from it."""
         large = {_EXTENSIONS[n]: a for n, a in self._large.items()} if model is self.integrations else {}
-        save(model, path, large, threads)
+        saver.save(model, path, large)

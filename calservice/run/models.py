@@ -29,6 +29,7 @@ __all__ = [
     "Skip",
     "bind",
     "cal_step_name",
+    "cal_steps",
     "check_exposure",
     "exposure_info",
     "facts_beyond_header",
@@ -360,14 +361,14 @@ def status_told(step: Step, metadata: Mapping[str, Any]) -> str:
 def set_status(alias: str, status: str, *models: Any) -> None:
     """Record what became of a step in models; None among them is passed over."""
     name = cal_step_name(alias)
-    if name in _cal_steps():
+    if name in cal_steps():
         for model in models:
             if model is not None:
                 setattr(model.meta.cal_step, name, status)
 
 
 @cache
-def _cal_steps() -> frozenset[str]:
+def cal_steps() -> frozenset[str]:
     """Names that ``meta.cal_step`` may record."""
     from stdatamodels.jwst import datamodels
 

@@ -7,18 +7,40 @@ import importlib
 import io
 import pkgutil
 import sys
+from functools import lru_cache
 from typing import Any
 
 __all__ = ["keep_blocks", "load_kernels", "ready"]
 
 _TRIM, _MAP = -1, -3
+_KEPT_SCHEMAS = 16
 _BLOCK, _KEPT = 32 * 2**20, 256 * 2**20
 
 
 def ready() -> None:
     """Bring what stages need into memory: the schemas of datamodels, extensions of ASDF, and compiled kernels."""
+    from calservice.run import models, stage
+
+    _keep_schemas()
     _open_and_save()
+    models.cal_steps()
+    stage.versions()
     load_kernels()
+
+
+def _keep_schemas() -> None:
+    """Have asdf parse each schema that arrays refer to once.
+
+    It means to keep them, but parses their YAML anew at each reference from one to another, some fifty times an
+    exposure. They are four; schemas of datamodels, which are many and large, are kept in another way already. Where a
+    later version has no such function, there is nothing to do.
+    """
+    from asdf import schema
+
+    make = getattr(schema, "_make_schema_loader", None)
+    if make is not None:
+        kept = lru_cache(_KEPT_SCHEMAS)(make())
+        schema._make_schema_loader = lambda: kept
 
 
 def keep_blocks() -> None:

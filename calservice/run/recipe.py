@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import groupby
@@ -29,6 +29,7 @@ from calservice.run.optional import optional_products, recorded_references, save
 from calservice.run.ready import keep_blocks
 from calservice.run.records import recorded
 from calservice.run.results import put_metadata, put_results
+from calservice.run.saving import Saver
 from calservice.steps.registry import NATIVE
 from calservice.steps.stage1.ramp_fit import RATE_ARRAYS
 
@@ -37,7 +38,9 @@ __all__ = ["run"]
 log = logging.getLogger("calservice.recipe")
 
 
-def run(stage: Stage, primary: Path, out: Path, threads: int = 1) -> tuple[StepOutcome, ...]:
+def run(
+    stage: Stage, primary: Path, out: Path, threads: int = 1, done: Callable[[Path], object] | None = None
+) -> tuple[StepOutcome, ...]:
     """Run a stage that has native steps on an exposure file.
 
     Parameters
@@ -50,6 +53,8 @@ def run(stage: Stage, primary: Path, out: Path, threads: int = 1) -> tuple[StepO
         Folder for the products.
     threads : int
         Threads for the native kernels.
+    done : callable, optional
+        Told the path of each product once it is whole.
 
     Returns
     -------
@@ -65,19 +70,20 @@ def run(stage: Stage, primary: Path, out: Path, threads: int = 1) -> tuple[StepO
     keep_blocks()
     with recorded() as records:
         try:
-            return _Runner(stage, primary, out, threads, records).run()
+            return _Runner(stage, primary, out, threads, records, Saver(threads, done)).run()
         except Exception as fault:
             raise execute.translate(fault) from fault
 
 
 class _Runner:
-    def __init__(self, stage: Stage, primary: Path, out: Path, threads: int, records: list[str]) -> None:
+    def __init__(self, stage: Stage, primary: Path, out: Path, threads: int, records: list[str], saver: Saver) -> None:
         assert stage.exposure is not None
         self.stage = stage
         self.primary = primary
         self.out = out
         self.threads = threads
         self.records = records
+        self.saver = saver
         self.planned = stage.exposure.info
         self.uses = {(use.reftype, use.step): use for use in stage.references}
         self.statuses: list[StepOutcome] = []
@@ -95,12 +101,14 @@ class _Runner:
                     self._finish(self.held.model)
                     self._write(self.held.model, "ramp", self.stage.parameters)
                 logs.place.enter("+".join(alias for alias in batch if alias in self.stage.engines))
+                self.saver.wait()  # steps may change what is being written
                 if native:
                     self._run_native(batch)
                 else:
                     self._run_official(batch[0])
         logs.place.enter("")
         self._close()
+        self.saver.wait()
         return tuple(sorted(self.statuses, key=lambda status: steps.index(status.alias)))
 
     @property
@@ -134,9 +142,12 @@ class _Runner:
             models.check_exposure(self.held.model, self.held.zeroframe, self.planned)
 
     def _hooked(self, when: str, values: Mapping[str, Any], given: Any, name: str) -> Any:
+        if not values.get(when):
+            return given
+        self.saver.wait()
         owner = _official_name(self.stage.pipeline)
         full = owner if name == self.stage.pipeline else f"{owner}.{name}"
-        return run_hooks(values.get(when) or (), given, full, self.stage.pipeline, self.out)
+        return run_hooks(values[when], given, full, self.stage.pipeline, self.out)
 
     def _hook(self, when: str, alias: str) -> None:
         """Run the hooks of a native step on what it gets or has made; of one that takes rates, on each product."""
@@ -392,7 +403,7 @@ class _Runner:
         folder.mkdir(parents=True, exist_ok=True)
         ext = values.get("output_ext") or ".fits"
         name = output_name(named, suffix, *components, ext=ext) if suffix else Path(named).stem + ext
-        self.held.save(model, folder / name, self.threads)
+        self.held.save(model, folder / name, self.saver)
         log.info("saved %s", name)
 
 

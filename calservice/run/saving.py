@@ -1,26 +1,32 @@
-"""Saving models: large arrays are written in pieces, several at a time, be they in memory or on disk."""
+"""Saving models: large arrays are written in pieces, several at a time, be they in memory or on disk.
+
+While those of one model are written, the next is made ready: making the headers takes as long as writing the pixels.
+"""
 
 from __future__ import annotations
 
 import io
 import os
 import threading
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from calservice.disk import DiskArray
 from calservice.model.block import Array
 
-__all__ = ["place_holder", "save"]
+__all__ = ["Saver", "place_holder"]
 
 _RECORD = 2880
 """Bytes that a FITS file is written in multiples of."""
 _PIECE = 4 * 2**20
+"""Bytes of an array that are a task of their own."""
+_TURNED = 512 * 2**10
+"""Bytes whose order is changed at a time: they stay in the cache until the system has them."""
 _TYPES = frozenset(map(np.dtype, ("u1", "i2", "u2", "i4", "u4", "f4", "f8")))
 """Types that FITS stores as they are, but for the order of bytes; unsigned ones less half their range."""
 
@@ -30,36 +36,83 @@ def place_holder(array: DiskArray) -> Array:
     return np.zeros(array.shape, array.dtype)
 
 
-def save(model: Any, path: Path, large: Mapping[str, DiskArray], threads: int = 1) -> None:
-    """Save a model.
+class Saver:
+    """Saves models: while the arrays of one are written, the next is made ready.
 
     Parameters
     ----------
-    model : datamodel
-        With place-holders for the arrays on disk.
-    path : Path
-        The product. It has the very bytes that the model's own way of saving gives it.
-    large : mapping of str to DiskArray
-        Arrays on disk by the name of their extension.
     threads : int
-        Pieces that are written at the same time.
+        Pieces that are written at the same time. With one, a model is written before `save` returns.
+    done : callable, optional
+        Told the path of each product once it is whole.
     """
-    if path.suffix != ".fits":
-        model.save(str(path))
-        return
+
+    def __init__(self, threads: int = 1, done: Callable[[Path], object] | None = None) -> None:
+        self._threads = threads
+        self._done = done or (lambda path: None)
+        self._begun: list[tuple[Path, IO[bytes], list[Future[None]]]] = []
+        self._pool: ThreadPoolExecutor | None = None
+
+    def save(self, model: Any, path: Path, large: Mapping[str, DiskArray]) -> None:
+        """Save a model. Its arrays must stay what they are until `wait` has returned.
+
+        Parameters
+        ----------
+        model : datamodel
+            With place-holders for the arrays on disk.
+        path : Path
+            The product. It gets the very bytes that the model's own way of saving gives it.
+        large : mapping of str to DiskArray
+            Arrays on disk by the name of their extension.
+        """
+        if path.suffix != ".fits":
+            model.save(str(path))
+            self._done(path)
+            return
+        pieces, size = _pieces(_hdus(model, path), large)
+        file = open(path, "wb")  # noqa: SIM115 - closed when its pieces are written
+        self._begun.append((path, file, []))
+        file.truncate(size)  # what no piece covers is zero
+        if self._threads == 1:
+            for piece in pieces:
+                piece.write(file.fileno())
+            self.wait()
+            return
+        self._pool = self._pool or ThreadPoolExecutor(self._threads)
+        self._begun[-1][2].extend(self._pool.submit(piece.write, file.fileno()) for piece in pieces)
+
+    def wait(self) -> None:
+        """Wait until all is written.
+
+        Raises
+        ------
+        OSError
+            If something could not be.
+        """
+        begun, self._begun = self._begun, []
+        pool, self._pool = self._pool, None
+        try:
+            for path, file, jobs in begun:
+                for job in jobs:
+                    job.result()
+                file.close()
+                self._done(path)
+        finally:
+            if pool is not None:
+                pool.shutdown(cancel_futures=True)
+            for _, file, _ in begun:
+                file.close()
+
+
+def _hdus(model: Any, path: Path) -> Any:
+    """Return what a model consists of in a FITS file."""
     from stdatamodels import fits_support
 
     model.on_save(str(path))
     hdus = fits_support.to_fits(model._instance, model._schema)
     if model._no_asdf_extension and "ASDF" in hdus:
         del hdus["ASDF"]
-    pieces, size = _pieces(hdus, large)
-    with open(path, "wb") as file:
-        file.truncate(size)  # what no piece covers is zero
-        with ThreadPoolExecutor(threads) as pool:
-            run = map if threads == 1 else pool.map
-            for _ in run(lambda piece: piece.write(file.fileno()), pieces):
-                pass
+    return hdus
 
 
 @dataclass(frozen=True)
@@ -71,11 +124,24 @@ class _Piece:
     rows: slice | None = None
 
     def write(self, file: int) -> None:
-        content: Any = self.content if self.rows is None else _stored(self.content[self.rows])
-        left, place = memoryview(content).cast("B"), self.offset
-        while left:
-            done = os.pwrite(file, left, place)
-            left, place = left[done:], place + done
+        """Write it, rows in parts that stay in the cache."""
+        if self.rows is None:
+            _written_at(file, self.content, self.offset)
+            return
+        rows = self.content[self.rows]
+        step = max(1, _TURNED * len(rows) // rows.nbytes)
+        place = self.offset
+        for start in range(0, len(rows), step):
+            place = _written_at(file, _stored(rows[start : start + step]), place)
+
+
+def _written_at(file: int, content: Any, place: int) -> int:
+    """Write bytes at a place of a file; return where they end."""
+    left = memoryview(content).cast("B")
+    while left:
+        done = os.pwrite(file, left, place)
+        left, place = left[done:], place + done
+    return place
 
 
 def _pieces(hdus: Any, large: Mapping[str, DiskArray]) -> tuple[list[_Piece], int]:

@@ -12,9 +12,10 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path, PurePosixPath
 
@@ -35,8 +36,9 @@ from calservice.products.manifest import (
     StepRecord,
     manifest_name,
 )
-from calservice.products.store import Store, checksum, parent_of, shown
+from calservice.products.store import Store, parent_of, shown
 from calservice.run import logs
+from calservice.run.sealing import Sealing
 
 __all__ = ["Failure", "run_stage", "versions"]
 
@@ -86,20 +88,17 @@ def run_stage(
             log.info("%s of %s, job %s, on %s", stage.pipeline, stage.product, job.id, platform.node())
             primary, brought = _gather(stage, store, folder / "in", made)
             inner, folders = _redirected(stage, out)
-            pool = ThreadPoolExecutor(job.threads)
-            left.callback(pool.shutdown, wait=False, cancel_futures=True)
-            # a single thread has better things to do now
-            sums = [pool.submit(checksum, path) for path in brought] if job.threads > 1 else []
+            sealing = left.enter_context(Sealing(job.threads, flush=store.local))
+            sealing.inputs(brought)
             with _beside(primary, out):
-                steps = _calibrate(inner, job, primary, out)
+                steps = _calibrate(inner, job, primary, out, sealing)
             files = _files(out, folders)
             if not files and stage.pipeline in (modes.DETECTOR1, "ramp_fit"):
                 raise NoScienceData("no product was made: no pixel of this exposure can be fitted")
             if not files:
                 raise StepFailed("no product was made")
             log.info("made %s", ", ".join(sorted(files)))
-            sums = sums or [pool.submit(checksum, path) for path in brought]
-            inputs, products = _records(stage, brought, sums, files, pool, flush=store.local)
+            inputs, products = _records(stage, brought, files, sealing.sums(brought, files.values()))
     except CalserviceError as fault:
         if fault.retry:
             return Failure(str(fault))
@@ -143,6 +142,7 @@ def _made_already(stage: Stage, store: Store) -> tuple[str, ...] | None:
     return tuple(product.name for product in manifest.products)
 
 
+@cache
 def versions() -> dict[str, str]:
     """Return the versions of the packages that shape products."""
     found = {"python": platform.python_version(), "calservice": __version__}
@@ -152,7 +152,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _calibrate(stage: Stage, job: Job, primary: Path, out: Path) -> tuple[StepOutcome, ...]:
+def _calibrate(stage: Stage, job: Job, primary: Path, out: Path, sealing: Sealing) -> tuple[StepOutcome, ...]:
     """Run the pipeline; return what became of its steps."""
     from calservice.references import pinned
     from calservice.references.cache import confirm
@@ -166,7 +166,7 @@ def _calibrate(stage: Stage, job: Job, primary: Path, out: Path) -> tuple[StepOu
     if "native" in stage.engines.values() or stage.pipeline not in _official_paths():
         from calservice.run import recipe
 
-        return recipe.run(stage, primary, out, threads=job.threads)
+        return recipe.run(stage, primary, out, threads=job.threads, done=sealing.product)
     seconds = execute.call(_official_paths()[stage.pipeline], primary, stage.parameters, out, logs.place.enter)
     return settled(stage.engines, seconds, _recorded_steps(out))
 
@@ -252,19 +252,9 @@ def _files(out: Path, folders: Mapping[str, str]) -> dict[str, Path]:
 
 
 def _records(
-    stage: Stage,
-    brought: Sequence[Path],
-    sums: Sequence[Future[str]],
-    files: Mapping[str, Path],
-    pool: Executor,
-    *,
-    flush: bool,
+    stage: Stage, brought: Sequence[Path], files: Mapping[str, Path], sums: Mapping[Path, str]
 ) -> tuple[tuple[InputRecord, ...], tuple[Product, ...]]:
-    """Return what the manifest tells of the inputs and of the products; meanwhile the disk may take these in."""
-    with ThreadPoolExecutor(_PUBLISHED_AT_A_TIME) as waiting:
-        for path in files.values() if flush else ():
-            waiting.submit(_flush, path)
-        made = dict(zip(files, pool.map(checksum, files.values()), strict=True))
+    """Return what the manifest tells of the inputs and of the products."""
     inputs = tuple(
         InputRecord(
             name=item.name,
@@ -272,19 +262,14 @@ def _records(
             url="" if item.file is None else shown(item.file.url),
             size=path.stat().st_size,
             stamp="" if item.file is None else item.file.stamp,
-            blake3=found.result(),
+            blake3=sums[path],
             key=item.key,
         )
-        for item, path, found in zip(stage.inputs, brought, sums, strict=True)
+        for item, path in zip(stage.inputs, brought, strict=True)
     )
     return inputs, tuple(
-        Product(name=name, size=path.stat().st_size, blake3=made[name]) for name, path in sorted(files.items())
+        Product(name=name, size=path.stat().st_size, blake3=sums[path]) for name, path in sorted(files.items())
     )
-
-
-def _flush(path: Path) -> None:
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
 
 
 def _recorded_steps(out: Path) -> dict[str, set[str]]:
@@ -337,19 +322,18 @@ def _manifest(
 
 
 def _publish(store: Store, stage: Stage, files: Mapping[str, Path], log_path: Path, manifest: Manifest) -> None:
-    """Publish products, then the log, then the manifest; retire products of an earlier run that are no more."""
+    """Publish products and log, then the manifest; retire products of an earlier run that are no more."""
 
     def published(name: str) -> FileStat:
-        return store.publish(files[name], name)
+        return store.publish(places[name], name)
 
     name = manifest_name(stage.label)
     earlier = Manifest.load(store.read(name)) if store.stat(name) is not None else None
     if earlier is not None:
         store.remove(name)  # from here on the old manifest would vouch for files that are being replaced
-    names = [product.name for product in manifest.products]
+    places = {**files, log_path.name: log_path}
     with ThreadPoolExecutor(_PUBLISHED_AT_A_TIME) as pool:  # which is waiting for disks and networks
-        stamps = {name: found.stamp for name, found in zip(names, pool.map(published, names), strict=True)}
-    store.publish(log_path, log_path.name)
+        stamps = {name: found.stamp for name, found in zip(places, pool.map(published, places), strict=True)}
     stamped = tuple(product.model_copy(update={"stamp": stamps[product.name]}) for product in manifest.products)
     store.write(manifest.model_copy(update={"products": stamped}).dump(), name)
     for stale in {p.name for p in earlier.products} - {p.name for p in manifest.products} if earlier else ():
