@@ -5,8 +5,10 @@ Pieces of rows would be many, and small; so rows are read and written as a whole
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import groupby
 from typing import Any, cast
@@ -15,8 +17,12 @@ import numpy as np
 
 from calservice.disk import DiskArray
 from calservice.model.block import AXES, Array, Window
+from calservice.run.chain import Chain
 
-__all__ = ["Band", "bands"]
+__all__ = ["Band", "banded"]
+
+_SAMPLE = 4
+"""Bytes that a pixel may take in a group."""
 
 
 class _Held:
@@ -72,13 +78,51 @@ class Band:
             return self._rooms[name][0]
 
     def write(self) -> None:
-        """Write what blocks have put into its rooms."""
+        """Write what blocks have put into its rooms, which then are no more."""
         for held, target in self._rooms.values():
             target[held.slices] = held.array
+        self._rooms.clear()
 
 
-def bands(windows: Sequence[Window], whole: Window) -> Iterator[tuple[Band | None, list[Window]]]:
-    """Part blocks that cut columns into bands; yield others together, without one."""
+def banded(chain: Chain, windows: Sequence[Window], ahead: int) -> Iterator[tuple[Band | None, Chain, list[Window]]]:
+    """Part blocks that cut columns into bands; others are left together, without one.
+
+    Parameters
+    ----------
+    chain : Chain
+        The steps that run on them.
+    windows : sequence of Window
+        The blocks.
+    ahead : int
+        Bytes of a band up to which the next one is read while blocks of one are worked on.
+
+    Yields
+    ------
+    Band or None, Chain, list of Window
+        The band, the steps with what they see of it in memory, and its blocks.
+    """
+    parted = [*_bands(windows, chain.whole)]
+
+    def ready(band: Band | None) -> Chain:
+        if band is None:
+            return chain
+        seen = chain.seen(band.window)
+        return replace(chain.held(seen), source=band.source(chain.source, seen))
+
+    sizes = [_SAMPLE * math.prod(chain.seen(band.window).shape) for band, _ in parted if band is not None]
+    if len(sizes) < 2 or max(sizes) > ahead:
+        for band, blocks in parted:
+            yield band, ready(band), blocks
+        return
+    with ThreadPoolExecutor(1) as reading:
+        following = reading.submit(ready, parted[0][0])
+        for (band, blocks), (after, _) in zip(parted, [*parted[1:], (None, [])], strict=True):
+            found = following.result()
+            following = reading.submit(ready, after)
+            yield band, found, blocks
+
+
+def _bands(windows: Sequence[Window], whole: Window) -> Iterator[tuple[Band | None, list[Window]]]:
     if all(window.column == whole.column for window in windows):
         yield None, list(windows)
         return

@@ -16,13 +16,17 @@ from calservice.model.block import ACCOUNTS, AXES, Array, Axis, Reach, Window
 from calservice.model.errors import NoScienceData
 from calservice.model.passes import BLOCK_BYTES, IMAGES, KEPT_BYTES, cut_windows, passes, region_windows, takes_images
 from calservice.model.step import ExposureInfo
-from calservice.run.bands import Band, bands
+from calservice.run.bands import Band, banded
 from calservice.run.chain import DTYPES, BoundStep, Chain, Recomputed, with_parts
 
 __all__ = ["info_after", "run_fused"]
 
 _SAMPLES = 8
 """Blocks that are looked at to save a pass."""
+_BANDS = 4
+"""Of what may be kept in memory, the part that a band may take for the next one to be read meanwhile."""
+_GLANCE = 8
+"""How much smaller than a block is what is looked at first where that may be enough."""
 
 
 @dataclass
@@ -292,6 +296,11 @@ def _look_ahead(
     assert tally is not None
     parts: list[Any] = []
     discarded = {group for b in before for group in b.step.discards(b.params, exposure.info)}
+    if tally.enough is not None and most is None:  # a part of a block often does, and the rest of it is saved
+        smaller = region_windows(regions[0], reach, exposure.block_bytes // _GLANCE)
+        glance = [part(smaller[len(smaller) // 2])]
+        if tally.enough(tally.combine(glance), discarded):
+            return exposure.settled(bound, glance)
     size = len(windows) if tally.enough is None else exposure.threads
     for n in range(0, len(windows), size):
         parts += exposure.map(part, windows[n : n + size])
@@ -336,13 +345,12 @@ class _Runner:
             self._check(window)
         parts: list[dict[int, Any]] = []
         chain = self.chain
-        for self.band, alike in bands(windows, exposure.whole):
-            if self.band is not None:
-                seen = chain.seen(self.band.window)
-                self.chain = replace(chain.held(seen), source=self.band.source(chain.source, seen))
+        ahead = exposure.kept_bytes // _BANDS if exposure.threads > 1 else 0
+        for band, ready, alike in banded(chain, windows, ahead):
+            self.band, self.chain = band, ready
             parts += exposure.map(self._block, alike)
-            if self.band is not None:
-                self.band.write()
+            if band is not None:
+                band.write()
         self.chain = chain
         for n, bound in enumerate(self.steps):
             if parts and n in parts[0]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import groupby
@@ -39,7 +39,7 @@ log = logging.getLogger("calservice.recipe")
 
 
 def run(
-    stage: Stage, primary: Path, out: Path, threads: int = 1, done: Callable[[Path], object] | None = None
+    stage: Stage, primary: Path, out: Path, threads: int = 1, saver: Saver | None = None
 ) -> tuple[StepOutcome, ...]:
     """Run a stage that has native steps on an exposure file.
 
@@ -53,8 +53,8 @@ def run(
         Folder for the products.
     threads : int
         Threads for the native kernels.
-    done : callable, optional
-        Told the path of each product once it is whole.
+    saver : Saver, optional
+        Saves the products.
 
     Returns
     -------
@@ -70,7 +70,7 @@ def run(
     keep_blocks()
     with recorded() as records:
         try:
-            return _Runner(stage, primary, out, threads, records, Saver(threads, done)).run()
+            return _Runner(stage, primary, out, threads, records, saver or Saver(threads)).run()
         except Exception as fault:
             raise execute.translate(fault) from fault
 

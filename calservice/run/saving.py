@@ -5,6 +5,7 @@ While those of one model are written, the next is made ready: making the headers
 
 from __future__ import annotations
 
+import ctypes
 import io
 import os
 import threading
@@ -27,6 +28,7 @@ _PIECE = 4 * 2**20
 """Bytes of an array that are a task of their own."""
 _TURNED = 512 * 2**10
 """Bytes whose order is changed at a time: they stay in the cache until the system has them."""
+_SYNC_FILE_RANGE_WRITE = 2
 _TYPES = frozenset(map(np.dtype, ("u1", "i2", "u2", "i4", "u4", "f4", "f8")))
 """Types that FITS stores as they are, but for the order of bytes; unsigned ones less half their range."""
 
@@ -45,11 +47,14 @@ class Saver:
         Pieces that are written at the same time. With one, a model is written before `save` returns.
     done : callable, optional
         Told the path of each product once it is whole.
+    flush : bool
+        Whether the disk is to begin with what is written at once, since someone is going to wait for it.
     """
 
-    def __init__(self, threads: int = 1, done: Callable[[Path], object] | None = None) -> None:
+    def __init__(self, threads: int = 1, done: Callable[[Path], object] | None = None, *, flush: bool = False) -> None:
         self._threads = threads
         self._done = done or (lambda path: None)
+        self._begin = _writeback() if flush else None
         self._begun: list[tuple[Path, IO[bytes], list[Future[None]]]] = []
         self._pool: ThreadPoolExecutor | None = None
 
@@ -73,13 +78,14 @@ class Saver:
         file = open(path, "wb")  # noqa: SIM115 - closed when its pieces are written
         self._begun.append((path, file, []))
         file.truncate(size)  # what no piece covers is zero
+        target = _Target(file.fileno(), self._begin)
         if self._threads == 1:
             for piece in pieces:
-                piece.write(file.fileno())
+                piece.write(target)
             self.wait()
             return
         self._pool = self._pool or ThreadPoolExecutor(self._threads)
-        self._begun[-1][2].extend(self._pool.submit(piece.write, file.fileno()) for piece in pieces)
+        self._begun[-1][2].extend(self._pool.submit(piece.write, target) for piece in pieces)
 
     def wait(self) -> None:
         """Wait until all is written.
@@ -123,25 +129,48 @@ class _Piece:
     content: Any
     rows: slice | None = None
 
-    def write(self, file: int) -> None:
+    def write(self, target: _Target) -> None:
         """Write it, rows in parts that stay in the cache."""
+        end = self.offset
         if self.rows is None:
-            _written_at(file, self.content, self.offset)
-            return
-        rows = self.content[self.rows]
-        step = max(1, _TURNED * len(rows) // rows.nbytes)
-        place = self.offset
-        for start in range(0, len(rows), step):
-            place = _written_at(file, _stored(rows[start : start + step]), place)
+            end = target.write(self.content, end)
+        else:
+            rows = self.content[self.rows]
+            step = max(1, _TURNED * len(rows) // rows.nbytes)
+            for start in range(0, len(rows), step):
+                end = target.write(_stored(rows[start : start + step]), end)
+        target.begin(self.offset, end)
 
 
-def _written_at(file: int, content: Any, place: int) -> int:
-    """Write bytes at a place of a file; return where they end."""
-    left = memoryview(content).cast("B")
-    while left:
-        done = os.pwrite(file, left, place)
-        left, place = left[done:], place + done
-    return place
+class _Target:
+    """A file that pieces are written to, one at a time: the system locks a file as well, but burns time waiting."""
+
+    def __init__(self, file: int, begin: Callable[[int, int, int, int], int] | None) -> None:
+        self._file = file
+        self._begin = begin
+        self._lock = threading.Lock()
+
+    def write(self, content: Any, place: int) -> int:
+        """Write bytes at a place; return where they end."""
+        left = memoryview(content).cast("B")
+        with self._lock:
+            while left:
+                done = os.pwrite(self._file, left, place)
+                left, place = left[done:], place + done
+        return place
+
+    def begin(self, start: int, end: int) -> None:
+        """Have the disk begin with a part, without waiting for it."""
+        if self._begin is not None:
+            self._begin(self._file, start, end - start, _SYNC_FILE_RANGE_WRITE)
+
+
+def _writeback() -> Callable[[int, int, int, int], int] | None:
+    """Return the system's function that begins to write parts of a file to the disk, where it has one (Linux)."""
+    function = getattr(ctypes.CDLL(None), "sync_file_range", None)
+    if function is not None:
+        function.argtypes = ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint
+    return function
 
 
 def _pieces(hdus: Any, large: Mapping[str, DiskArray]) -> tuple[list[_Piece], int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -10,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from calservice.model.errors import OutputError
-from calservice.products.store import checksum
+from calservice.products.store import checksum, flush
 
 __all__ = ["Sealing"]
 
@@ -97,4 +96,4 @@ def _seen(path: Path) -> _Seen:
 
 def _flush(path: Path) -> None:
     with open(path, "rb") as file:
-        os.fsync(file.fileno())
+        flush(file)

@@ -38,6 +38,7 @@ from calservice.products.manifest import (
 )
 from calservice.products.store import Store, parent_of, shown
 from calservice.run import logs
+from calservice.run.saving import Saver
 from calservice.run.sealing import Sealing
 
 __all__ = ["Failure", "run_stage", "versions"]
@@ -91,7 +92,7 @@ def run_stage(
             sealing = left.enter_context(Sealing(job.threads, flush=store.local))
             sealing.inputs(brought)
             with _beside(primary, out):
-                steps = _calibrate(inner, job, primary, out, sealing)
+                steps = _calibrate(inner, job, primary, out, Saver(job.threads, sealing.product, flush=store.local))
             files = _files(out, folders)
             if not files and stage.pipeline in (modes.DETECTOR1, "ramp_fit"):
                 raise NoScienceData("no product was made: no pixel of this exposure can be fitted")
@@ -152,7 +153,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _calibrate(stage: Stage, job: Job, primary: Path, out: Path, sealing: Sealing) -> tuple[StepOutcome, ...]:
+def _calibrate(stage: Stage, job: Job, primary: Path, out: Path, saver: Saver) -> tuple[StepOutcome, ...]:
     """Run the pipeline; return what became of its steps."""
     from calservice.references import pinned
     from calservice.references.cache import confirm
@@ -166,7 +167,7 @@ def _calibrate(stage: Stage, job: Job, primary: Path, out: Path, sealing: Sealin
     if "native" in stage.engines.values() or stage.pipeline not in _official_paths():
         from calservice.run import recipe
 
-        return recipe.run(stage, primary, out, threads=job.threads, done=sealing.product)
+        return recipe.run(stage, primary, out, threads=job.threads, saver=saver)
     seconds = execute.call(_official_paths()[stage.pipeline], primary, stage.parameters, out, logs.place.enter)
     return settled(stage.engines, seconds, _recorded_steps(out))
 

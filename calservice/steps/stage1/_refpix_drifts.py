@@ -6,6 +6,7 @@ worked out; there they are turned to that of the detector, whose columns are rea
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,20 +36,19 @@ BORDER = 4
 """Width of its borders of reference pixels."""
 ABSENT = np.uint32(2**32 - 1)
 """Stands for the flags of a pixel of the detector that a subarray does not have."""
-_OUTPUTS = 4
 Number = np.floating[Any]
 
 
 @dataclass(frozen=True)
 class Edges:
-    """The borders of one frame, or of its flags.
+    """The borders of frames, or of their flags.
 
     Attributes
     ----------
     bottom, top : ndarray
-        First and last rows, (BORDER, FULL).
+        First and last rows, (..., BORDER, FULL).
     left, right : ndarray
-        First and last columns, (FULL, BORDER).
+        First and last columns, (..., FULL, BORDER).
     """
 
     bottom: Array
@@ -56,9 +56,9 @@ class Edges:
     left: Array
     right: Array
 
-    def astype(self, dtype: type[np.generic]) -> Edges:
-        """Return the edges in another type."""
-        return Edges(*(edge.astype(dtype) for edge in (self.bottom, self.top, self.left, self.right)))
+    def map(self, change: Callable[[Array], Array]) -> Edges:
+        """Return the edges with something done to each."""
+        return Edges(*(change(edge) for edge in (self.bottom, self.top, self.left, self.right)))
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Side:
 
 
 def turned(edges: Edges, fastaxis: int, slowaxis: int) -> Edges:
-    """Return the edges of a frame as they lie on the detector.
+    """Return the edges of frames as they lie on the detector.
 
     Parameters
     ----------
@@ -95,14 +95,16 @@ def turned(edges: Edges, fastaxis: int, slowaxis: int) -> Edges:
         backwards.
     """
     down, across = (slowaxis, fastaxis) if abs(fastaxis) == 1 else (fastaxis, slowaxis)
-    bottom, top, left, right = edges.bottom, edges.top, edges.left, edges.right
     if down < 0:
-        bottom, top, left, right = top[::-1], bottom[::-1], left[::-1], right[::-1]
+        upright = edges.map(lambda edge: edge[..., ::-1, :])
+        edges = Edges(upright.top, upright.bottom, upright.left, upright.right)
     if across < 0:
-        bottom, top, left, right = bottom[:, ::-1], top[:, ::-1], right[:, ::-1], left[:, ::-1]
+        upright = edges.map(lambda edge: edge[..., ::-1])
+        edges = Edges(upright.bottom, upright.top, upright.right, upright.left)
     if abs(fastaxis) != 1:
-        bottom, top, left, right = left.T, right.T, bottom.T, top.T
-    return Edges(bottom, top, left, right)
+        upright = edges.map(lambda edge: edge.swapaxes(-1, -2))
+        edges = Edges(upright.left, upright.right, upright.bottom, upright.top)
+    return edges
 
 
 def clipped_mean(values: Array, limit: float) -> Number | None:
@@ -134,16 +136,18 @@ def average(a: Number | None, b: Number | None) -> Number | None:
 
 
 def frame_signals(
-    edges: Edges, flags: Edges, *, odd_even: bool, limit: float, side: Side | None
+    edges: Edges, good: Edges, dtype: type[np.generic], *, odd_even: bool, limit: float, side: Side | None
 ) -> tuple[Array, Array]:
-    """Return the signals that a frame's reference pixels tell, in the orientation of the detector.
+    """Return the signals that the reference pixels of frames tell, in the orientation of the detector.
 
     Parameters
     ----------
     edges : Edges
-        Values, as the detector is oriented. Their precision is that of the arithmetic.
-    flags : Edges
-        Flags of these pixels.
+        Values of frames, each (frame, row, column) float32, as the detector is oriented.
+    good : Edges
+        Which of these pixels may be used, (row, column) bool.
+    dtype : type
+        Precision of the arithmetic, float32 or float64.
     odd_even : bool
         Whether even and odd columns are told apart.
     limit : float
@@ -154,61 +158,40 @@ def frame_signals(
     Returns
     -------
     columns : ndarray
-        (FULL,) float64: what is subtracted from each column.
+        (frame, FULL) float64: what is subtracted from each column.
     rows : ndarray
-        (FULL,) float64: what is then subtracted from each row, or (output, FULL): from each row of each output.
+        (frame, FULL) float64: what is then subtracted from each row, or (frame, output, FULL): from each row of each
+        output.
     """
-    columns = np.zeros(FULL)
-    width = FULL // _OUTPUTS
-    for start in range(0, FULL, width):
-        steps = [(start, 2), (start + 1, 2)] if odd_even else [(start, 1)]
-        parts = [slice(first, start + width, step) for first, step in steps]
-        found = [
-            average(
-                clipped_mean(edges.top[:, part][_good(flags.top[:, part])], limit),
-                clipped_mean(edges.bottom[:, part][_good(flags.bottom[:, part])], limit),
-            )
-            for part in parts
-        ]
-        if all(value is not None for value in found):
-            for part, value in zip(parts, found, strict=True):
-                columns[part] = value
+    from calservice.steps.stage1 import _refpix_frames_kernels as kernels
+
+    top, bottom, left, right = map(np.ascontiguousarray, (edges.top, edges.bottom, edges.left, edges.right))
+    whole = good.map(np.ascontiguousarray)
+    ends, sides = (whole.top, whole.bottom), (whole.left, whole.right)
+    columns, rows = np.zeros((len(top), FULL)), np.zeros((len(top), FULL))
+    room = np.empty(BORDER * FULL, dtype)
+    kernels.column_signals(top, bottom, ends, 2 if odd_even else 1, limit, room, columns)
     if side is None:
-        return columns, np.zeros(FULL)
-    left, right = _without_columns(edges, columns)
-    if side.kernels is not None:
-        return columns, row_signals(left.astype(np.float64), right.astype(np.float64), side.kernels, side.reject)
-    return columns, side.gain * _median_signal((left, flags.left), (right, flags.right), length=side.length)
+        return columns, rows
+    if side.kernels is None:
+        kernels.row_signals(left, right, sides, columns, side.length, room, rows)
+        return columns, side.gain * rows
+    pairs = zip(*_without_columns(edges, columns, dtype), strict=True)
+    found = [row_signals(a.astype(np.float64), b.astype(np.float64), side.kernels, side.reject) for a, b in pairs]
+    return columns, np.array(found)
 
 
-def _without_columns(edges: Edges, columns: Array) -> tuple[Array, Array]:
-    """Subtract the signals of columns from the side pixels, in their precision."""
-    left = (edges.left - columns[:BORDER]).astype(edges.left.dtype)
-    right = (edges.right - columns[FULL - BORDER :]).astype(edges.right.dtype)
+def _without_columns(edges: Edges, columns: Array, dtype: type[np.generic]) -> tuple[Array, Array]:
+    """Subtract the signals of columns from the side pixels."""
+    left = (edges.left - columns[:, None, :BORDER]).astype(dtype)
+    right = (edges.right - columns[:, None, FULL - BORDER :]).astype(dtype)
     return left, right
 
 
-def sides_without(edges: Edges, columns: Array, rows: Array) -> tuple[Array, Array]:
+def sides_without(edges: Edges, dtype: type[np.generic], columns: Array, rows: Array) -> tuple[Array, Array]:
     """Return the left and the right side pixels without the signals that `frame_signals` found for each output."""
-    left, right = _without_columns(edges, columns)
-    return left - rows[0][:, None], right - rows[-1][:, None]
-
-
-def _median_signal(*sides: Any, length: int) -> Array:
-    """Return the mean of the running medians of both sides, each given as values and flags; 0 where there is none."""
-    from calservice.steps.stage1._refpix_kernels import running_medians
-
-    left, right = (
-        running_medians(np.ascontiguousarray(values), np.ascontiguousarray(_good(marks)), length)
-        for values, marks in sides
-    )
-    both = np.where(np.isnan(left), right, np.where(np.isnan(right), left, 0.5 * (left + right)))
-    return np.where(np.isnan(both), 0.0, both)
-
-
-def _good(flags: Array) -> Array:
-    good: Array = (flags & DO_NOT_USE) == 0
-    return good
+    left, right = _without_columns(edges, columns, dtype)
+    return left - rows[:, 0, :, None], right - rows[:, -1, :, None]
 
 
 def usable(flags: Array) -> Array:

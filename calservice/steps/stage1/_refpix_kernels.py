@@ -2,97 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from calservice.model.block import Array
-from calservice.steps.compiled import compiled, inlined
+from calservice.steps.compiled import compiled
 
-__all__ = ["running_medians", "subtract_drifts", "subtract_drifts_miri", "subtract_drifts_of_outputs"]
-
-
-@inlined
-def _reflected(row: Any, nrows: Any) -> Any:
-    """Return which row stands for one before the first or after the last."""
-    return -row if row < 0 else 2 * (nrows - 1) - row if row >= nrows else row
-
-
-@inlined
-def _add(values: Any, good: Any, window: Any, count: Any) -> Any:
-    """Add the good ones of some values to those in order in a window, unless they are NaN; return how many it has."""
-    for x in range(values.size):
-        value = values[x]
-        if good[x] and not np.isnan(value):
-            place = count
-            while place > 0 and window[place - 1] > value:
-                window[place] = window[place - 1]
-                place -= 1
-            window[place] = value
-            count += 1
-    return count
-
-
-@inlined
-def _remove(values: Any, good: Any, window: Any, count: Any) -> Any:
-    """Undo `_add`."""
-    for x in range(values.size):
-        value = values[x]
-        if good[x] and not np.isnan(value):
-            count -= 1
-            place, last = count, window[count]
-            while last != value:
-                place -= 1
-                last, window[place] = window[place], last
-    return count
-
-
-@compiled
-def running_medians(values: Array, good: Array, length: int) -> Array:
-    """Return the median of the good values in a window of rows around each row, NaN where there is none or one is NaN.
-
-    The rows are continued by reflection at both ends, without repeating the last one. A median between two values is
-    rounded to the type of the values.
-
-    Parameters
-    ----------
-    values : ndarray
-        (row, column) float32 or float64.
-    good : ndarray
-        (row, column) bool.
-    length : int
-        Rows of the window; of an even number, one more lies before the row than after it.
-
-    Returns
-    -------
-    ndarray
-        (row,) float64.
-    """
-    nrows, ncols = values.shape
-    made = np.empty(nrows, np.float64)
-    window, count, holes = np.empty(length * ncols, values.dtype), 0, 0
-    two = values.dtype.type(2)
-    unknown = np.zeros(nrows, np.int64)
-    for y in range(nrows):
-        for x in range(ncols):
-            unknown[y] += good[y, x] and np.isnan(values[y, x])
-    for y in range(1 - length, nrows):
-        if y > 0:
-            gone = _reflected(y - 1 - length // 2, nrows)
-            count = _remove(values[gone], good[gone], window, count)
-            holes -= unknown[gone]
-        new = _reflected(y - length // 2 + length - 1, nrows)
-        count = _add(values[new], good[new], window, count)
-        holes += unknown[new]
-        if y < 0:
-            continue
-        if count == 0 or holes > 0:
-            made[y] = np.nan
-        elif count % 2:
-            made[y] = window[count // 2]
-        else:
-            made[y] = (window[count // 2 - 1] + window[count // 2]) / two
-    return made
+__all__ = ["subtract_drifts", "subtract_drifts_miri", "subtract_drifts_of_outputs"]
 
 
 @compiled

@@ -7,63 +7,61 @@ from typing import Any
 import numpy as np
 
 from calservice.model.block import Array
-from calservice.steps.compiled import compiled
+from calservice.steps.compiled import compiled, inlined
 
-__all__ = ["clipped", "pairwise_sum"]
+__all__ = ["clipped"]
 
 _LANES, _BLOCK = 8, 128
 _DEEPEST = 64
 """Halvings of the longest array."""
 
 
-@compiled
-def _block_sum(values: Array, start: int, stop: int) -> Any:
+@inlined
+def _block_sum(values: Any, start: Any, stop: Any) -> Any:
     """Return the sum of up to `_BLOCK` values: of eight interleaved sums, and what is left over."""
-    count = stop - start
     total = values.dtype.type(0)
-    if count < _LANES:
+    if stop - start < _LANES:
         for n in range(start, stop):
             total += values[n]
         return total
-    sums = values[start : start + _LANES].copy()
-    whole = start + count - count % _LANES
+    s0, s1, s2, s3 = values[start], values[start + 1], values[start + 2], values[start + 3]
+    s4, s5, s6, s7 = values[start + 4], values[start + 5], values[start + 6], values[start + 7]
+    whole = stop - (stop - start) % _LANES
     for n in range(start + _LANES, whole, _LANES):
-        for k in range(_LANES):
-            sums[k] += values[n + k]
-    total = ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]))
+        s0 += values[n]
+        s1 += values[n + 1]
+        s2 += values[n + 2]
+        s3 += values[n + 3]
+        s4 += values[n + 4]
+        s5 += values[n + 5]
+        s6 += values[n + 6]
+        s7 += values[n + 7]
+    total = ((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7))
     for n in range(whole, stop):
         total += values[n]
     return total
 
 
-@compiled
-def pairwise_sum(values: Array, size: int) -> Any:
+@inlined
+def _pairwise_sum(values: Any, size: Any, parts: Any, lefts: Any, depths: Any) -> Any:
     """Return the sum of the first values as `numpy.sum` does: of halves, down to blocks that are summed up in turn.
 
-    Parameters
-    ----------
-    values : ndarray
-        One-dimensional, contiguous, float32 or float64.
-    size : int
-        How many.
-
-    Notes
-    -----
-    A recursion by hand, since recursive functions do not survive the cache of machine code.
+    A recursion by hand, since recursive functions do not survive the cache of machine code. ``parts`` has room for
+    start, stop and depth of what is not summed up yet, the others for left halves whose right ones are not.
     """
-    parts, todo = np.empty((_DEEPEST, 3), np.int64), 1  # start, stop and depth of what is not summed up yet
-    lefts, depths, waiting = np.empty(_DEEPEST, values.dtype), np.empty(_DEEPEST, np.int64), 0
-    parts[0] = 0, size, 0
+    todo, waiting = 1, 0
+    parts[0, 0], parts[0, 1], parts[0, 2] = 0, size, 0
     total = values.dtype.type(0)
     while todo:
         todo -= 1
-        start, stop, depth = parts[todo]
+        start, stop, depth = parts[todo, 0], parts[todo, 1], parts[todo, 2]
         if stop - start > _BLOCK:
             half = (stop - start) // 2
             half -= half % _LANES
-            parts[todo] = start + half, stop, depth + 1
-            parts[todo + 1] = start, start + half, depth + 1
-            todo += 2
+            parts[todo, 0], parts[todo, 1], parts[todo, 2] = start + half, stop, depth + 1
+            todo += 1
+            parts[todo, 0], parts[todo, 1], parts[todo, 2] = start, start + half, depth + 1
+            todo += 1
             continue
         total = _block_sum(values, start, stop)
         while waiting and depths[waiting - 1] == depth:  # it is a right half, whose left one is known
@@ -93,19 +91,23 @@ def clipped(values: Array, limit: float) -> tuple[Any, int]:
         return values[0], 0
     values = values.copy()
     squares = np.empty_like(values)
+    parts, lefts, depths = (
+        np.empty((_DEEPEST, 3), np.int64),
+        np.empty(_DEEPEST, values.dtype),
+        np.empty(_DEEPEST, np.int64),
+    )
     while True:
-        kept = values[:count]
         number = values.dtype.type(count)
-        centre = pairwise_sum(kept, count) / number
+        centre = _pairwise_sum(values, count, parts, lefts, depths) / number
         for n in range(count):
-            offset = kept[n] - centre
+            offset = values[n] - centre
             squares[n] = offset * offset
-        spread = np.sqrt(pairwise_sum(squares, count) / number)
+        spread = np.sqrt(_pairwise_sum(squares, count, parts, lefts, depths) / number)
         low, high = centre - spread * limit, centre + spread * limit
         left = 0
         for n in range(count):
-            if low <= kept[n] <= high:
-                values[left] = kept[n]
+            if low <= values[n] <= high:
+                values[left] = values[n]
                 left += 1
         if left == 0:
             return values.dtype.type(np.nan), left  # of values that are no numbers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -105,8 +106,8 @@ def places(params: Any, info: ExposureInfo) -> Sequence[Window] | None:
     height, width = MIRI_SHAPE if info.instrument == "MIRI" else (FULL, FULL)
     rows = _within(info.ystart - 1, info.nrows, ((0, BORDER), (BORDER, height - BORDER), (height - BORDER, height)))
     columns = _within(info.xstart - 1, info.ncols, ((0, BORDER), (width - BORDER, width)))
-    ends = (rows[0], rows[2]) if info.instrument != "MIRI" else ()
-    sides = [replace(whole, row=y, column=x) for y in rows if y not in ends for x in columns]
+    ends, between = ((rows[0], rows[2]), rows[1]) if info.instrument != "MIRI" else ((), whole.row)
+    sides = [replace(whole, row=between, column=x) for x in columns]
     found = [w for w in (*(replace(whole, row=y) for y in ends), *sides) if 0 not in w.shape]
     return found or [replace(whole, row=(0, 1))]
 
@@ -167,10 +168,6 @@ def _borders(found: _Found, what: str, height: int, width: int) -> Edges:
     return made
 
 
-def _frame(edges: Edges, *place: int) -> Edges:
-    return Edges(edges.bottom[place], edges.top[place], edges.left[place], edges.right[place])
-
-
 def _full_signals(found: _Found) -> dict[str, Array]:
     """Signals of detectors that are read through four outputs.
 
@@ -181,13 +178,14 @@ def _full_signals(found: _Found) -> dict[str, Array]:
     """
     params, info = found.params, found.info
     flags = turned(_borders(found, "flags", FULL, FULL), info.fastaxis, info.slowaxis)
+    good = flags.map(lambda edge: (edge & DO_NOT_USE) == 0)
     side = Side(params.side_smoothing_length, params.side_gain, found.kernels, params.sigreject)
     outputs = () if found.kernels is None else found.kernels.shape[1:2]
     made: dict[str, Array] = {}
     absent = flags.left == ABSENT, flags.right == ABSENT
     carries = found.kernels is not None and params.use_side_ref_pixels and bool(np.any(absent))
     carried: tuple[Array, Array] | None = None
-    fresh = True
+    dtype: type[np.generic] = np.float32
     for what, prefix in (("values", ""), ("zero", "zero_")):
         if what == "zero" and not any(piece.zero is not None for piece in found.pieces):
             continue
@@ -196,25 +194,35 @@ def _full_signals(found: _Found) -> dict[str, Array]:
         columns, rows = np.zeros((nints, ngroups, FULL)), np.zeros((nints, ngroups, *outputs, FULL))
         single = np.zeros((nints, ngroups), np.bool_)
         for i in range(nints):
-            for g in range(ngroups):
-                single[i, g] = fresh or not params.use_side_ref_pixels
-                edges = turned(_frame(borders, i, g), info.fastaxis, info.slowaxis)
-                edges = edges if single[i, g] else edges.astype(np.float64)
+            first = dtype is np.float32 and params.use_side_ref_pixels
+            for part in _parts(ngroups, 1 if carries else ngroups, alone=first):
+                edges = turned(borders.map(itemgetter((i, part))), info.fastaxis, info.slowaxis)
                 if carried is not None:
                     left, right = map(np.where, absent, carried, (edges.left, edges.right))
                     edges = replace(edges, left=left, right=right)
-                columns[i, g], rows[i, g] = frame_signals(
+                columns[i, part], of_rows = frame_signals(
                     edges,
-                    flags,
+                    good,
+                    dtype,
                     odd_even=params.odd_even_columns,
                     limit=params.siglimit,
                     side=side if params.use_side_ref_pixels else None,
                 )
+                if params.use_side_ref_pixels:
+                    rows[i, part] = of_rows
                 if carries:
-                    carried = sides_without(edges, columns[i, g], rows[i, g])
-                fresh = False
+                    carried = sides_without(edges, dtype, columns[i, part], rows[i, part])
+                single[i, part] = dtype is np.float32
+                dtype = np.float64 if params.use_side_ref_pixels else np.float32
         made |= _placed(info, prefix, columns, rows, single)
     return made
+
+
+def _parts(count: int, most: int, *, alone: bool) -> list[slice]:
+    """Part numbers into runs of at most so many, of which the first number may stay alone."""
+    begun = 1 if alone else 0
+    runs = [slice(n, min(n + most, count)) for n in range(begun, count, most)]
+    return [slice(0, 1), *runs] if alone else runs
 
 
 def _single_signals(found: _Found) -> dict[str, Array]:
