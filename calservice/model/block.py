@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from numpy.typing import NDArray
 
-__all__ = ["ACCOUNTS", "AXES", "OPTIONAL", "Array", "Axis", "Block", "Reach", "Window"]
+__all__ = ["ACCOUNTS", "AXES", "OPTIONAL", "Array", "Axis", "Block", "Reach", "SomeGroups", "Window"]
 
 Array = NDArray[Any]
 Axis = Literal["integration", "group", "row", "column", "segment"]
@@ -135,6 +135,17 @@ class Window:
 
 
 @dataclass(frozen=True)
+class SomeGroups:
+    """New values of some groups of an array (integration, group, row, column); the others stay what they are.
+
+    What a kernel returns that changes few groups, so that the others need not be copied.
+    """
+
+    groups: slice
+    values: Array
+
+
+@dataclass(frozen=True)
 class Block:
     """Named arrays of one piece of an exposure.
 
@@ -156,9 +167,26 @@ class Block:
     def __contains__(self, name: str) -> bool:
         return name in self.arrays
 
-    def updated(self, arrays: Mapping[str, Array]) -> Block:
-        """Return a block with some arrays replaced or added; this one stays as it is."""
-        return Block({**self.arrays, **arrays}, self.window)
+    def updated(self, arrays: Mapping[str, Array | SomeGroups], own: Collection[str] = ()) -> Block:
+        """Return a block with some arrays replaced or added; this one stays as it is.
+
+        Parameters
+        ----------
+        arrays : mapping of str to ndarray or SomeGroups
+            What a kernel returned.
+        own : collection of str
+            Arrays of this block that nobody else has, and that are not needed any more: groups that a kernel changed
+            are put into these. Others are copied.
+        """
+        made = dict(self.arrays)
+        for name, given in arrays.items():
+            if isinstance(given, SomeGroups):
+                whole = self.arrays[name] if name in own else self.arrays[name].copy()
+                whole[:, given.groups] = given.values
+                made[name] = whole
+            else:
+                made[name] = given
+        return Block(made, self.window)
 
     def cut(self, window: Window) -> Block:
         """Return the part of this block that lies in ``window`` (exposure coordinates); views."""

@@ -140,7 +140,8 @@ class Reference:
 
 
 References = Mapping[str, Reference]
-Kernel = Callable[[Block, References, Any, ExposureInfo], Mapping[str, Array]]
+Kernel = Callable[[Block, References, Any, ExposureInfo], Mapping[str, Any]]
+"""Makes of arrays new ones, or `SomeGroups` of them."""
 
 
 def _required(params: Any, info: ExposureInfo) -> bool:
@@ -341,7 +342,8 @@ class Step:
     takes : str
         What the step takes: ``"block"`` (array step, can be cut), ``"exposure"`` or ``"association"``.
     kernel : callable, optional
-        For block steps: ``kernel(block, references, params, info)`` returns the arrays in ``writes``, new.
+        For block steps: ``kernel(block, references, params, info)`` returns the arrays in ``writes``, new; of one
+        in which it changes a few groups, it may return `SomeGroups`.
     reads, writes : tuple of str
         Arrays that the kernel reads and makes.
     references : tuple of ReferenceNeed

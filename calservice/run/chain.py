@@ -172,7 +172,7 @@ class Chain:
                 parts[n] = bound.tallied(block, window, references, self.info)
             new = bound.step.kernel(block.updated(bound.known), references, bound.params, self.info)
             made |= set(new)
-            block = block.updated(new)
+            block = block.updated(new, _own(block))
         return block, made, parts
 
     @cached_property
@@ -242,6 +242,11 @@ class Chain:
             return _read(source, window.slices(AXES[name]), DTYPES[name])
         part = source[window.slices(AXES[name])]
         return np.array(part, dtype=DTYPES[name], order="C", copy=None if part.flags.writeable else True)
+
+
+def _own(block: Block) -> list[str]:
+    """Return which arrays of a block were made for it: those of an exposure in memory come as views of it."""
+    return [name for name, array in block.arrays.items() if array.flags.owndata and array.flags.writeable]
 
 
 def _read(source: DiskArray, window: tuple[slice, ...], dtype: type[np.generic]) -> Array:

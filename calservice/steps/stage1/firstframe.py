@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from pydantic import Field
 
-from calservice.model.block import Array, Axis, Block, Reach
+from calservice.model.block import Axis, Block, Reach, SomeGroups
 from calservice.model.dqflags import DO_NOT_USE, FLUX_ESTIMATED, SATURATED
 from calservice.model.step import ExposureInfo, Params, References, Step
-from calservice.steps.arrays import owned
 
 __all__ = ["STEP", "FirstFrameParams"]
 
@@ -22,7 +23,7 @@ class FirstFrameParams(Params):
     skip: bool = Field(True, description="Do not run this step.")
 
 
-def flag(block: Block, references: References, params: FirstFrameParams, info: ExposureInfo) -> dict[str, Array]:
+def flag(block: Block, references: References, params: FirstFrameParams, info: ExposureInfo) -> dict[str, Any]:
     """Flag the first group of every integration of a block as not to be used.
 
     Parameters
@@ -46,13 +47,12 @@ def flag(block: Block, references: References, params: FirstFrameParams, info: E
     -----
     Source: ``firstframe`` in the JWST pipeline documentation.
     """
-    groupdq = owned(block["groupdq"], np.uint8)
+    given, first = block["groupdq"], slice(1)
     if not params.bright_use_group1:
-        groupdq[:, 0] |= np.uint8(DO_NOT_USE)
-        return {"groupdq": groupdq}
-    kept = (groupdq[:, 2] & SATURATED) != 0
-    groupdq[:, 0] |= (~kept).astype(np.uint8) * np.uint8(DO_NOT_USE)
-    estimated = kept.any(axis=0).astype(np.uint32) * np.uint32(FLUX_ESTIMATED)
+        return {"groupdq": SomeGroups(first, given[:, first] | np.uint8(DO_NOT_USE))}
+    kept = (given[:, 2:3] & SATURATED) != 0
+    groupdq = SomeGroups(first, given[:, first] | np.where(kept, np.uint8(0), np.uint8(DO_NOT_USE)))
+    estimated = kept.any(axis=(0, 1)).astype(np.uint32) * np.uint32(FLUX_ESTIMATED)
     return {"groupdq": groupdq, "pixeldq": block["pixeldq"] | estimated}
 
 

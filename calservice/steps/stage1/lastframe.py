@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from calservice.model.block import Array, Block, Reach
+from calservice.model.block import Block, Reach, SomeGroups
 from calservice.model.dqflags import DO_NOT_USE
 from calservice.model.step import ExposureInfo, Params, References, Step
-from calservice.steps.arrays import owned
 
 __all__ = ["STEP", "LastFrameParams"]
 
@@ -18,7 +17,7 @@ class LastFrameParams(Params):
     """Parameters of ``lastframe``: only the universal ones."""
 
 
-def flag(block: Block, references: References, params: LastFrameParams, info: ExposureInfo) -> dict[str, Array]:
+def flag(block: Block, references: References, params: LastFrameParams, info: ExposureInfo) -> dict[str, SomeGroups]:
     """Flag the last group of every integration of a block as not to be used.
 
     Parameters
@@ -41,11 +40,8 @@ def flag(block: Block, references: References, params: LastFrameParams, info: Ex
     -----
     Source: ``lastframe`` in the JWST pipeline documentation.
     """
-    groupdq = owned(block["groupdq"], np.uint8)
-    first, stop = block.window.group
-    if stop == info.ngroups:
-        groupdq[:, info.ngroups - 1 - first] |= np.uint8(DO_NOT_USE)
-    return {"groupdq": groupdq}
+    last = slice(info.ngroups - 1 - block.window.group[0], None)  # of no group where that is not in the block
+    return {"groupdq": SomeGroups(last, block["groupdq"][:, last] | np.uint8(DO_NOT_USE))}
 
 
 def _not_applicable(references: References, params: LastFrameParams, info: ExposureInfo) -> str | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from calservice.model.block import Array, Block, Reach
+from calservice.model.block import Array, Block, Reach, SomeGroups
 from calservice.model.errors import ReferenceFileError
 from calservice.model.step import ExposureInfo, Params, Reference, ReferenceNeed, References, Step
 
@@ -30,7 +32,7 @@ def _extent(reference: Reference) -> tuple[int, int]:
     return int(nints), int(ngroups)
 
 
-def subtract(block: Block, references: References, params: ResetParams, info: ExposureInfo) -> dict[str, Array]:
+def subtract(block: Block, references: References, params: ResetParams, info: ExposureInfo) -> dict[str, Any]:
     """Subtract the reset anomaly from the first groups of a block.
 
     Parameters
@@ -58,25 +60,25 @@ def subtract(block: Block, references: References, params: ResetParams, info: Ex
     reference = references["reset"]
     reset_nints, reset_ngroups = _extent(reference)
     given = block["data"]
-    data = np.empty(given.shape, np.float32)
     (first, _), (start, _) = block.window.integration, block.window.group
+    count = max(0, min(reset_ngroups - start, given.shape[1]))
+    data = given[:, :count].copy()
     before = info.integration_start - 1
     end = info.integration_end if info.integration_end is not None else info.exposure_nints
     planes: dict[int, Array] = {}
     for i in range(len(given)):
         number = before + first + i
         if end is not None and number >= end:
-            data[i:] = given[i:]
             break
         k = min(number, reset_nints - 1)
         if k not in planes:
-            anomaly = np.array(reference["data"][k, start:reset_ngroups], np.float32)[: len(given[0])]
+            anomaly = np.array(reference["data"][k, start:reset_ngroups], np.float32)[:count]
             anomaly[np.isnan(anomaly)] = 0
             planes[k] = anomaly
         n = len(planes[k])
-        np.subtract(given[i, :n], planes[k], out=data[i, :n])
-        data[i, n:] = given[i, n:]
-    return {"data": data, "pixeldq": block["pixeldq"] | np.asarray(reference["dq"], np.uint32)}
+        data[i, :n] -= planes[k]
+    pixeldq = block["pixeldq"] | np.asarray(reference["dq"], np.uint32)
+    return {"data": SomeGroups(slice(count), data), "pixeldq": pixeldq}
 
 
 def _not_applicable(references: References, params: ResetParams, info: ExposureInfo) -> str | None:

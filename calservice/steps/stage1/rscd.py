@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from calservice.model.block import Array, Block, Reach
+from calservice.model.block import Array, Block, Reach, SomeGroups
 from calservice.model.step import ExposureInfo, Params, Reference, ReferenceNeed, References, Step, Tally
 
 __all__ = ["STEP", "RscdParams"]
@@ -65,7 +65,7 @@ def _ranges(references: References, info: ExposureInfo) -> tuple[_Range, ...]:
     return tuple(made)
 
 
-def flag(block: Block, references: References, params: RscdParams, info: ExposureInfo) -> dict[str, Array]:
+def flag(block: Block, references: References, params: RscdParams, info: ExposureInfo) -> dict[str, Any]:
     """Flag the first groups of the ramps of a block as not to be used.
 
     Parameters
@@ -94,10 +94,12 @@ def flag(block: Block, references: References, params: RscdParams, info: Exposur
     """
     from calservice.steps.stage1 import _rscd_kernels as kernels
 
-    groupdq, pixeldq = block["groupdq"].copy(), block["pixeldq"].copy()
-    for part in _ranges(references, info):
+    ranges = _ranges(references, info)
+    seen = slice(max((part.groups for part in ranges), default=0) + 2)
+    groupdq, pixeldq = block["groupdq"][:, seen].copy(), block["pixeldq"].copy()
+    for part in ranges:
         kernels.flag_first_groups(groupdq, pixeldq, part.start, part.stop, part.groups)
-    return {"groupdq": groupdq, "pixeldq": pixeldq}
+    return {"groupdq": SomeGroups(seen, groupdq), "pixeldq": pixeldq}
 
 
 def _chunk(block: Block, references: References, params: RscdParams, info: ExposureInfo) -> Array:
