@@ -1,0 +1,102 @@
+"""Products are saved piece by piece, several at a time, with the very bytes that their models' own way gives."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from blake3 import blake3
+from stdatamodels.jwst import datamodels
+
+from calservice.disk import DiskArray, scratch_array
+from calservice.model.errors import OutputError
+from calservice.run import sealing
+from calservice.run.saving import Saver, place_holder
+from calservice.run.sealing import Sealing
+
+SHAPE = (3, 700, 611)
+"""Of arrays that are written in several pieces, of rows that do not fill the parts that pieces have."""
+
+
+@pytest.fixture(autouse=True)
+def at_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have models keep the date that they have."""
+    monkeypatch.setattr(datamodels.JwstDataModel, "on_save", lambda self, path=None: None)
+
+
+def model_of(seed: int) -> Any:
+    """Return a model with large arrays of several types, and small ones."""
+    random = np.random.default_rng(seed)
+    model = datamodels.CubeModel(SHAPE)
+    model.data = random.normal(size=SHAPE).astype(np.float32)
+    model.dq = random.integers(0, 2**32, SHAPE, dtype=np.uint32)
+    model.var_poisson = random.normal(size=(2, 5)).astype(np.float32)
+    model.meta.instrument.name = "NIRCAM"
+    return model
+
+
+@pytest.mark.parametrize("flush", [False, True])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_bytes_are_those_of_the_models(threads: int, flush: bool, tmp_path: Path) -> None:
+    done: list[str] = []
+    models = [model_of(seed) for seed in range(3)]
+    for n, model in enumerate(models):
+        model.save(tmp_path / f"{n}_due.fits")
+    saver = Saver(threads, lambda path: done.append(path.read_bytes().hex()), flush=flush)
+    for n, model in enumerate(models):
+        large: dict[str, DiskArray] = {}
+        if n == 2:  # its pixels are in a file
+            large["SCI"] = scratch_array(SHAPE, np.float32, tmp_path)
+            large["SCI"][...] = model.data
+            model.data = place_holder(large["SCI"])
+        saver.save(model, tmp_path / f"{n}.fits", large)
+    saver.wait()
+    due = [(tmp_path / f"{n}_due.fits").read_bytes() for n in range(3)]
+    assert done == [content.hex() for content in due]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_full_disk_is_an_error(threads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(file: int, content: Any, place: int) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    done: list[Path] = []
+    saver = Saver(threads, done.append)
+    monkeypatch.setattr(os, "pwrite", full)
+
+    def save() -> None:
+        saver.save(model_of(0), tmp_path / "a.fits", {})
+        saver.wait()
+
+    with pytest.raises(OSError, match="No space left"):
+        save()
+    assert not done
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_sums_are_those_of_what_is_published(threads: int, tmp_path: Path) -> None:
+    given, early, late = (tmp_path / name for name in ("given", "early", "late"))
+    given.write_bytes(b"given")
+    early.write_bytes(b"early")
+    with Sealing(threads, flush=True) as seal:
+        seal.inputs([given])
+        seal.product(early)
+        early.write_bytes(b"changed by a hook")
+        late.write_bytes(b"late")
+        sums = seal.sums([given], [early, late])
+    assert sums == {path: blake3(path.read_bytes()).hexdigest() for path in (given, early, late)}
+
+
+def test_what_the_disk_does_not_take_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(file: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(sealing, "flush", full)
+    product = tmp_path / "a_rate.fits"
+    product.write_bytes(b"a")
+    with Sealing(2, flush=True) as seal, pytest.raises(OutputError, match=r"a_rate\.fits cannot be written: No space"):
+        seal.sums([], [product])
