@@ -11,7 +11,7 @@ it. Engines take turns. Told are medians of
 
 and the first task of a worker, once. Usage::
 
-    python benchmarks/compare_engines.py [nircam miri irs2 tso] [--repeat 5] [--threads 1 2] [--official 5]
+    python benchmarks/compare_engines.py [nircam miri irs2 tso] [--repeat 5] [--threads 1 2] [--official 5] [--commands 5]
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ def measure(mode: Mode, folder: Path, options: Any) -> None:
         for (engine, _), worker in workers.items():
             if engine == "native" or turn <= options.official:
                 worker.run()
-                if turn:
+                if 0 < turn <= options.commands:
                     worker.run_command()
     found = {kind: worker.ended() for kind, worker in workers.items()}
     official = found["jwst", 1]
@@ -167,6 +167,7 @@ def main() -> None:
     parser.add_argument("modes", nargs="*", choices=(*MODES, []), default=[], help="[default: all]")
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--official", type=int, default=5, help="times that the official engine runs")
+    parser.add_argument("--commands", type=int, default=5, help="times that commands run, of those")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--worker", type=json.loads, help=argparse.SUPPRESS)
     options: Any = parser.parse_args()
