@@ -11,7 +11,7 @@ it. Engines take turns. Told are medians of
 
 and the first task of a worker, once. Usage::
 
-    python benchmarks/compare_engines.py [nircam miri irs2 tso] [--repeat 5] [--threads 1 2] [--official 5] [--commands 5]
+    python benchmarks/compare_engines.py [MODE ...] [--repeat 5] [--threads 1 2] [--official 5] [--commands 5]
 """
 
 from __future__ import annotations
