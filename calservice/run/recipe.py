@@ -38,9 +38,7 @@ __all__ = ["run"]
 log = logging.getLogger("calservice.recipe")
 
 
-def run(
-    stage: Stage, primary: Path, out: Path, threads: int = 1, saver: Saver | None = None
-) -> tuple[StepOutcome, ...]:
+def run(stage: Stage, primary: Path, out: Path, threads: int, saver: Saver) -> tuple[StepOutcome, ...]:
     """Run a stage that has native steps on an exposure file.
 
     Parameters
@@ -53,7 +51,7 @@ def run(
         Folder for the products.
     threads : int
         Threads for the native kernels.
-    saver : Saver, optional
+    saver : Saver
         Saves the products.
 
     Returns
@@ -70,7 +68,7 @@ def run(
     keep_blocks()
     with recorded() as records:
         try:
-            return _Runner(stage, primary, out, threads, records, saver or Saver(threads)).run()
+            return _Runner(stage, primary, out, threads, records, saver).run()
         except Exception as fault:
             raise execute.translate(fault) from fault
 

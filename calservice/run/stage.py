@@ -167,7 +167,7 @@ def _calibrate(stage: Stage, job: Job, primary: Path, out: Path, saver: Saver) -
     if "native" in stage.engines.values() or stage.pipeline not in _official_paths():
         from calservice.run import recipe
 
-        return recipe.run(stage, primary, out, threads=job.threads, saver=saver)
+        return recipe.run(stage, primary, out, job.threads, saver)
     seconds = execute.call(_official_paths()[stage.pipeline], primary, stage.parameters, out, logs.place.enter)
     return settled(stage.engines, seconds, _recorded_steps(out))
 

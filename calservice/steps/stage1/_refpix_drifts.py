@@ -174,7 +174,7 @@ def frame_signals(
     if side is None:
         return columns, rows
     if side.kernels is None:
-        kernels.row_signals(left, right, sides, columns, side.length, room, rows)
+        kernels.median_signals(left, right, sides, columns, side.length, room, rows)
         return columns, side.gain * rows
     pairs = zip(*_without_columns(edges, columns, dtype), strict=True)
     found = [row_signals(a.astype(np.float64), b.astype(np.float64), side.kernels, side.reject) for a, b in pairs]

@@ -10,7 +10,7 @@ from calservice.model.block import Array
 from calservice.steps.compiled import compiled, inlined
 from calservice.steps.stage1._refpix_mean_kernels import clipped
 
-__all__ = ["column_signals", "row_signals"]
+__all__ = ["column_signals", "median_signals"]
 
 
 @inlined
@@ -144,7 +144,7 @@ def _running_medians(values: Array, good: Array, length: int, rows: tuple[int, i
 
 
 @compiled
-def row_signals(
+def median_signals(
     left: Array, right: Array, good: tuple[Array, Array], columns: Array, length: int, kind: Array, made: Array
 ) -> None:
     """Find the signal of each row: the mean of the running medians of both sides, or the one that there is, or 0.
