@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import mmap
 import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -23,7 +24,8 @@ __all__ = ["Store", "checksum", "flush", "is_url", "parent_of", "shown"]
 
 _CHUNK = 4 * 1024 * 1024
 _PIECE = 256 * 1024
-"""Bytes that stay in the cache between being read and being summed up."""
+_MAPPED = 4 * 1024**2
+"""Bytes of a file that are mapped at a time."""
 _TRANSIENT = (ConnectionError, TimeoutError)
 _PART = ".part-"
 
@@ -36,10 +38,23 @@ def parent_of(place: str) -> str:
     return str(Path(place).parent)
 
 
-def checksum(path: Path) -> str:
-    """Return the BLAKE3 checksum of a local file, in hexadecimal: as safe as SHA-256, at a quarter of the time."""
+def checksum(path: Path, threads: int = 1) -> str:
+    """Return the BLAKE3 checksum of a local file, in hexadecimal: as safe as SHA-256, at a quarter of the time.
+
+    The file is mapped, part by part: nothing is copied, and no more of it counts as memory of the process. Should
+    another process make it shorter meanwhile, the kernel ends this one (SIGBUS).
+    """
     with open(path, "rb", buffering=0) as file:
-        return _summed(file)
+        size = os.fstat(file.fileno()).st_size
+        digest = blake3(max_threads=threads)
+        try:
+            for at in range(0, size, _MAPPED):
+                part = mmap.mmap(file.fileno(), min(_MAPPED, size - at), access=mmap.ACCESS_READ, offset=at)
+                with part:
+                    digest.update(part)
+        except (OSError, ValueError):  # a file system without mappings, or a file that became shorter
+            return _summed(file)
+    return digest.hexdigest()
 
 
 def flush(file: IO[bytes]) -> None:
@@ -198,8 +213,11 @@ class Store:
     def _publish_local(self, path: Path, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         part = _part_of(target)
-        with open(path, "rb") as source:
+        with open(path, "rb") as source, ExitStack() as earlier:
             _hold(source)  # the lock is that of the file, under any of its names
+            if target.is_file():  # held until after it is replaced: freeing it takes time, and locks the folder
+                with suppress(OSError):
+                    earlier.enter_context(open(target, "rb"))
             try:
                 os.link(path, part)
             except OSError:

@@ -79,6 +79,8 @@ class ChildEnd:
                 f"its process was killed (signal 9) after reaching {self.peak_memory / 2**30:.1f} GiB, "
                 "most likely for lack of memory. Give the worker more memory, or fewer tasks at a time."
             )
+        if self.signal == signal.SIGBUS:
+            return "a file became shorter while it was read (signal 7). Submit again once nobody writes to it."
         if self.signal:
             return f"its process was ended by signal {self.signal} ({signal.Signals(self.signal).name})"
         return f"its process ended with status {self.code} without a result"

@@ -26,16 +26,16 @@ class Sealing:
     Parameters
     ----------
     threads : int
-        Files that are summed up at the same time. With one, that begins when the sums are asked for: a single thread
-        has better things to do before.
+        Threads that sum up a file together, one file after the other. With one, that begins when the sums are asked
+        for: a single thread has better things to do before.
     flush : bool
         Whether products are to be on the disk of this machine.
     """
 
     def __init__(self, threads: int, *, flush: bool) -> None:
-        self._early = threads > 1
+        self._threads = threads
         self._flush = flush
-        self._summing = ThreadPoolExecutor(threads)
+        self._summing = ThreadPoolExecutor(1)
         self._flushing = ThreadPoolExecutor(_FLUSHED_AT_A_TIME)
         self._sums: dict[Path, tuple[_Seen, Future[str]]] = {}
         self._flushed: dict[Path, tuple[_Seen, Future[None]]] = {}
@@ -49,7 +49,7 @@ class Sealing:
 
     def inputs(self, paths: Iterable[Path]) -> None:
         """Begin with files that are there."""
-        for path in paths if self._early else ():
+        for path in paths if self._threads > 1 else ():
             self._sum(path)
 
     def product(self, path: Path) -> None:
@@ -58,7 +58,7 @@ class Sealing:
             seen = _seen(path)
             if path not in self._flushed or self._flushed[path][0] != seen:
                 self._flushed[path] = seen, self._flushing.submit(_flush, path)
-        if self._early:
+        if self._threads > 1:
             self._sum(path)
 
     def sums(self, inputs: Iterable[Path], products: Iterable[Path]) -> Mapping[Path, str]:
@@ -84,7 +84,7 @@ class Sealing:
         """Return the sum of a file, begun anew where it is another than before."""
         seen = _seen(path)
         if path not in self._sums or self._sums[path][0] != seen:
-            self._sums[path] = seen, self._summing.submit(checksum, path)
+            self._sums[path] = seen, self._summing.submit(checksum, path, self._threads)
         return self._sums[path][1]
 
 

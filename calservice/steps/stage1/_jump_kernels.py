@@ -69,13 +69,12 @@ def without_lost_jumps(flags: Array) -> Array:
 
 
 @compiled
-def _clip(differences: Array, suspect: Array, limit: float, scratch: Array, jumps: Array) -> int:
+def _clip(differences: Array, suspect: Array, limit: float, scratch: Array, places: Array) -> int:
     """Find jumps by sigma clipping: over all differences, or over the integrations at each group.
 
-    ``suspect`` tells in which of these sets there may be one.
+    ``suspect`` tells in which of these sets there may be one; ``places`` begin in the end with the jumps.
     """
     found, apart = 0, suspect.size
-    jumps[:] = 0
     for first in range(apart):
         if not suspect[first]:
             continue
@@ -87,64 +86,71 @@ def _clip(differences: Array, suspect: Array, limit: float, scratch: Array, jump
                 count += 1
         low, high = clip_bounds(scratch, count, limit)
         for k in range(values.size):
-            jump = np.isfinite(values[k]) and (values[k] < low or values[k] > high)
-            jumps[first + k * apart] = jump
-            found += jump
+            if np.isfinite(values[k]) and (values[k] < low or values[k] > high):
+                places[found] = first + k * apart
+                found += 1
     return found
 
 
 @inlined
-def _flag(out: Array, y: int, x: int, jumps: Array) -> None:
+def _flag(out: Array, y: int, x: int, places: Array, count: int) -> None:
     """Flag the jumps of one pixel."""
-    ngroups = out.shape[1]
-    for n in range(jumps.size):
-        if jumps[n]:
-            out[n // (ngroups - 1), n % (ngroups - 1) + 1, y, x] |= JUMP_DET
-
-
-@inlined
-def _add_earlier(flags: Array, y: int, x: int, jumps: Array) -> int:
-    """Count the jumps that a pixel has from before, and add them to those found; return how many there are more."""
-    nints, ngroups = flags.shape[:2]
-    count = 0
-    for i in range(nints):
-        count += (flags[i, 0, y, x] & JUMP_DET) != 0
-        for g in range(1, ngroups):
-            n = i * (ngroups - 1) + g - 1
-            if flags[i, g, y, x] & JUMP_DET and not jumps[n]:
-                jumps[n] = 1
-                count += 1
-    return count
+    steps = out.shape[1] - 1
+    for k in range(count):
+        out[places[k] // steps, places[k] % steps + 1, y, x] |= JUMP_DET
 
 
 @compiled
-def _drop_emptied(out: Array, y: int, x: int, jumps: Array, emptied: Array) -> int:
-    """Take back the jumps of groups in which no pixel would be left; return how many."""
+def _add_earlier(flags: Array, y: int, x: int, places: Array, count: int, found: Array) -> tuple[int, int]:
+    """Add the jumps that a pixel has from before to the first ``count`` places.
+
+    Returns how many places there are now, and how many groups there are more, of which the first of a ramp has no
+    place. ``found`` is zero for each difference, before and after.
+    """
+    nints, ngroups = flags.shape[:2]
+    for k in range(count):
+        found[places[k]] = 1
+    total, firsts = count, 0
+    for i in range(nints):
+        firsts += (flags[i, 0, y, x] & JUMP_DET) != 0
+        for g in range(1, ngroups):
+            n = i * (ngroups - 1) + g - 1
+            if flags[i, g, y, x] & JUMP_DET and not found[n]:
+                places[total] = n
+                total += 1
+    for k in range(count):
+        found[places[k]] = 0
+    return total, total - count + firsts
+
+
+@compiled
+def _drop_emptied(out: Array, y: int, x: int, places: Array, count: int, emptied: Array) -> tuple[int, int]:
+    """Take back the jumps of groups in which no pixel would be left; return how many places remain, and groups lost."""
     nints, ngroups = out.shape[:2]
-    count = 0
+    kept, lost = 0, 0
+    for k in range(count):
+        i, g = places[k] // (ngroups - 1), places[k] % (ngroups - 1) + 1
+        places[kept] = places[k]
+        kept += not (emptied[i, g] and out[i, g, y, x] == JUMP_DET)
     for i in range(nints):
         for g in range(ngroups):
             if emptied[i, g] and out[i, g, y, x] == JUMP_DET:
                 out[i, g, y, x] = 0
-                count += 1
-                if g > 0:
-                    jumps[i * (ngroups - 1) + g - 1] = 0
-    return count
+                lost += 1
+    return kept, lost
 
 
 @inlined
 def _spreading(
-    differences: Array, jumps: Array, middle: float, sigma: float, between: tuple[float, float], places: Array
+    differences: Array, places: Array, count: int, middle: float, sigma: float, between: tuple[float, float]
 ) -> int:
-    """Fill in which of a pixel's jumps spread to its neighbours; return how many there are."""
-    count = 0
-    for n in range(jumps.size):
-        if jumps[n] and sigma > 0.0:
-            ratio = abs(differences[n] - middle) / sigma
-            if between[0] < ratio < between[1]:
-                places[count] = n
-                count += 1
-    return count
+    """Put those of a pixel's jumps in front that spread to its neighbours; return how many there are."""
+    spreading = 0
+    for k in range(count if sigma > 0.0 else 0):
+        ratio = abs(differences[places[k]] - middle) / sigma
+        places[spreading] = places[k]
+        spreading += (between[0] < ratio) & (ratio < between[1])
+    return spreading
 
 
 @compiled
@@ -182,28 +188,6 @@ def _noise(readnoise: Array, gain: Array, nframes: float, noise: Array, variance
         electrons = readnoise[c] * gain[c]
         noise[c] = electrons * electrons
         variance[c] = noise[c] / np.float32(nframes)
-
-
-@inlined
-def _find(
-    steps: Array,
-    ordered: Array,
-    known: int,
-    noise2: float,
-    nframes: float,
-    method: int,
-    limits: tuple[float, float, float],
-    sets: Array,
-    work: Array,
-    jumps: Array,
-) -> tuple[int, float, float]:
-    """Find the jumps of one pixel; return how many, and, if they are found at once, median and expected noise."""
-    if method == ONE_BY_ONE:
-        return find_one_by_one(steps, ordered, known, noise2, nframes, limits, jumps), np.nan, np.nan
-    if method == AT_ONCE:
-        middle, sigma = typical_ordered(ordered, known, noise2, nframes)
-        return find_at_once(steps, middle, sigma, limits[0], jumps), middle, sigma
-    return _clip(steps, sets, limits[0], work, jumps), np.nan, np.nan
 
 
 @compiled
@@ -262,7 +246,7 @@ def find_jumps(
     columns = most + SPARE  # rows that are a power of two apart would share lines of the cache
     ordered = aligned(np.zeros(differences * columns + SPARE, np.float32)).reshape(differences, columns)
     signed = aligned(np.zeros(differences * columns + SPARE, np.float32)).reshape(differences, columns)
-    work, jumps = np.empty(differences), np.zeros(differences, np.uint8)
+    work, known_jumps = np.empty(differences), np.zeros(differences, np.uint8)
     places = np.empty(differences, np.int64)
     events, happened = np.empty((1024, 3), np.int64), 0
     some_emptied = emptied.any()
@@ -283,15 +267,22 @@ def find_jumps(
             for k in range(count):
                 c = chosen[k]
                 x, steps, known, noise2 = x0 + c, picked[k], counts[3, c], noise[c]
-                number, middle, sigma = _find(
-                    steps, ordered[:, k], known, noise2, nframes, method, limits, sets[:, c], work, jumps
-                )
-                if number:
-                    _flag(out, y, x, jumps)
+                middle = sigma = np.nan
+                if method == ONE_BY_ONE:
+                    jumps = find_one_by_one(steps, ordered[:, k], known, noise2, nframes, limits, places)
+                elif method == AT_ONCE:
+                    middle, sigma = typical_ordered(ordered[:, k], known, noise2, nframes)
+                    jumps = find_at_once(steps, middle, sigma, limits[0], places)
+                else:
+                    jumps = _clip(steps, sets[:, c], limits[0], work, places)
+                _flag(out, y, x, places, jumps)
+                number = jumps
                 if found[c] & JUMP_DET:
-                    number += _add_earlier(flags, y, x, jumps)
+                    jumps, more = _add_earlier(flags, y, x, places, jumps, known_jumps)
+                    number += more
                 if some_emptied:
-                    number -= _drop_emptied(out, y, x, jumps, emptied)
+                    jumps, less = _drop_emptied(out, y, x, places, jumps, emptied)
+                    number -= less
                 if number == 0:
                     continue
                 primary[y, x], touched[y, x] = number, 1
@@ -300,9 +291,9 @@ def find_jumps(
                         middle, sigma = typical_ordered(signed[:, k], known, noise2, nframes)
                     elif method != AT_ONCE:
                         middle, sigma = typical(steps, noise2, nframes, work)
-                    spreading = places[: _spreading(steps, jumps, middle, sigma, between, places)]
-                    events = _add_events(events, happened, spreading, y, x)
-                    happened += spreading.size
+                    spreading = _spreading(steps, places, jumps, middle, sigma, between)
+                    events = _add_events(events, happened, places[:spreading], y, x)
+                    happened += spreading
     _flag_neighbours(out, events, happened, touched)
 
 
@@ -377,14 +368,16 @@ def kept_groups(data: Array, flags: Array, gain: Array, together: bool, limit: f
         (integration, group): set where there is one.
     """
     nints, ngroups, nrows, ncols = data.shape
-    work, jumps = np.empty((2, nints * (ngroups - 1))), np.empty(nints * (ngroups - 1), np.uint8)
+    differences = nints * (ngroups - 1)
+    work, jumps, places = np.empty((2, differences)), np.empty(differences, np.uint8), np.empty(differences, np.int64)
     every = np.ones(1 if together else ngroups - 1, np.uint8)
     for y in range(nrows):
         for x in range(ncols):
             if kept.all():
                 return
             _load_pixel(data, flags, gain, y, x, work[0])
-            _clip(work[0], every, limit, work[1], jumps)
+            jumps[:] = 0
+            jumps[places[: _clip(work[0], every, limit, work[1], places)]] = 1
             for i in range(nints):
                 for g in range(ngroups):
                     lost = (flags[i, g, y, x] & (JUMP_DET | DO_NOT_USE)) != 0

@@ -133,7 +133,7 @@ def find_one_by_one(
     noise2: float,
     nframes: float,
     limits: tuple[float, float, float],
-    jumps: Array,
+    places: Array,
 ) -> int:
     """Find jumps from the largest on, each time without those found before.
 
@@ -153,8 +153,8 @@ def find_one_by_one(
         Frames averaged in a group.
     limits : tuple of float
         In units of the expected noise, for four differences or more, three, and two.
-    jumps : ndarray of uint8
-        As long as the differences; set to 1 where there is a jump, else 0.
+    places : ndarray of int64
+        As long as the differences; begins in the end with the numbers of those that are jumps.
 
     Returns
     -------
@@ -175,12 +175,15 @@ def find_one_by_one(
             high -= 1
         while high > low and _distance(ordered[low], middle) == farthest:
             low += 1
-    found = total - (high - low)
+    if high - low == total:
+        return 0
+    count = 0
     for n in range(differences.size):
         size = abs(differences[n])
         kept = high > low and ordered[low] <= size <= ordered[high - 1]
-        jumps[n] = found > 0 and not (kept or np.isnan(size))
-    return found
+        places[count] = n
+        count += not (kept or np.isnan(size))
+    return count
 
 
 @compiled
@@ -198,18 +201,27 @@ def typical_ordered(ordered: Array, total: int, noise2: float, nframes: float) -
 
 
 @inlined
-def find_at_once(differences: Array, middle: float, sigma: float, limit: float, jumps: Array) -> int:
-    """Find all differences that are further from the median than ``limit`` times the expected noise."""
-    jumps[:] = 0
-    if not sigma > 0.0:
+def _least_above(limit: float, sigma: float) -> float:
+    """Return the smallest number which, divided by ``sigma``, is more than ``limit``: there is no other rounding."""
+    least = max(limit, 0.0) * sigma
+    while least > 0.0 and least / sigma > limit:
+        least = np.nextafter(least, 0.0)
+    while not least / sigma > limit:
+        least = np.nextafter(least, np.inf)
+    return least
+
+
+@inlined
+def find_at_once(differences: Array, middle: float, sigma: float, limit: float, places: Array) -> int:
+    """Find all differences that are further from the median than ``limit`` times the expected noise, see above."""
+    if not 0.0 < sigma < np.inf:
         return 0
+    least, count = _least_above(limit, sigma), 0
     for n in range(differences.size):
-        value = np.float64(differences[n])
-        jumps[n] = (abs(value - middle) / sigma > limit) & np.isfinite(value)
-    found = 0
-    for jump in jumps:
-        found += jump
-    return found
+        distance = abs(np.float64(differences[n]) - middle)
+        places[count] = n
+        count += (least <= distance) & (distance < np.inf)
+    return count
 
 
 @compiled
