@@ -45,6 +45,10 @@ from calservice.steps.vectors import SPARE, aligned
 
 __all__ = ["TABLED", "fit_ramps", "load_pixels", "median_network", "weight_table"]
 
+_WIDE = 1024
+"""Pixels whose ramps are brought near together, where they fit into what a tile may have."""
+_STREAMS = 32
+"""Groups of a pixel from which on that pays: processors fetch the next parts of not more than so many by themselves."""
 _ROOM = 640 * 1024
 """Bytes that the ramps of a tile may have to be loaded once, rather than for the medians and again for the fit."""
 
@@ -222,6 +226,31 @@ def load_pixels(
 
 
 @compiled
+def _bring_near(
+    data: Array,
+    groupdq: Array,
+    zeroframe: Array,
+    y: int,
+    x0: int,
+    width: int,
+    near: Array,
+    near_flags: Array,
+    near_zeros: Array,
+) -> None:
+    """Copy the ramps of several tiles: their parts of each group are long enough to be fetched ahead of their use."""
+    for i in range(data.shape[0]):
+        for g in range(data.shape[1]):
+            given, bits = data[i, g, y, x0 : x0 + width], groupdq[i, g, y, x0 : x0 + width]
+            values, flags = near[i, g, 0], near_flags[i, g, 0]
+            for c in range(width):
+                values[c] = given[c]
+            for c in range(width):
+                flags[c] = bits[c]
+        if zeroframe.size:
+            near_zeros[i, 0, :width] = zeroframe[i, y, x0 : x0 + width]
+
+
+@compiled
 def _tile_size(nints: int, used: int) -> tuple[int, int]:
     """Return how many pixels a tile has, and of how many integrations their ramps are held at once: all, or one."""
     most = TILE
@@ -284,16 +313,25 @@ def fit_ramps(
     power, dqs, begun = np.empty(TILE, np.int64), np.empty(TILE, np.uint32), np.empty(TILE, np.uint32)
     weights, weighed, lost = np.empty((7, TILE)), 0, 0
     work, column, plain = np.empty(used + 1), np.empty((used, 1), np.uint8), np.empty(TILE, np.uint8)
+    ngroups = data.shape[1]
+    fits = nints * ngroups * _WIDE * 5 <= _ROOM
+    wide = _WIDE if fits and most < ncols and nints * ngroups >= _STREAMS else 0
+    near, near_flags = np.empty((nints, ngroups, 1, wide), np.float32), np.empty((nints, ngroups, 1, wide), np.uint8)
+    near_zeros = np.empty((nints if zeroframe.size else 0, 1, wide), np.float32)
     for y in range(nrows):
         for x0 in range(0, ncols, most):
             width = min(most, ncols - x0)
+            if wide and x0 % wide == 0:
+                _bring_near(data, groupdq, zeroframe, y, x0, min(wide, ncols - x0), near, near_flags, near_zeros)
+            given, bits_given, zeros = (near, near_flags, near_zeros) if wide else (data, groupdq, zeroframe)
+            row, place = (0, x0 % wide) if wide else (y, x0)
             rates[:], totals[:], state[:] = 0.0, 0.0, 0
             for turn in range(2 * nints):
                 i, slot = turn % nints, turn % nints % slots
                 ramp, bits, found = ramps[slot], flags[slot], counts[slot]
                 if turn < nints or slots < nints:
-                    load_flags(groupdq, i, y, x0, width, groups, suppress, bits, found)
-                    load_ramps(data, i, y, x0, width, first, zeroframe, suppress, ramp, bits, found)
+                    load_flags(bits_given, i, row, place, width, groups, suppress, bits, found)
+                    load_ramps(given, i, row, place, width, first, zeros, suppress, ramp, bits, found)
                 if turn < nints:
                     add_medians(ramp, bits, found, width, times, network, steps, turns, valid, rates)
                     lost = _all_flags(found, width) | (lost if turn else 0)
