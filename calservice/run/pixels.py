@@ -11,6 +11,7 @@ import numpy as np
 from calservice.disk import image_on_disk, is_plain_fits
 from calservice.model.block import AXES, Array
 from calservice.run.chain import DTYPES
+from calservice.run.schemas import schema_of
 
 __all__ = ["fill", "open_lazily", "settled"]
 
@@ -53,7 +54,7 @@ def open_lazily(path: Path, kind: Any) -> tuple[Any, dict[str, Array]]:
             name = _NAMES[hdu.name]
             pixels[name] = cast(Array, array)
             made.append(fits.ImageHDU(_place_holder(name, array.shape), _plain(hdu.header), name=hdu.name))
-        model = kind(made)
+        model = kind(made, schema=schema_of(kind))
     model.meta.filename = path.name
     for name in ("pixeldq", "groupdq"):
         if name not in pixels and model.hasattr(name) and not getattr(model, name).any():

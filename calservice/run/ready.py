@@ -7,7 +7,7 @@ import importlib
 import io
 import pkgutil
 import sys
-from functools import lru_cache
+from functools import lru_cache, wraps
 from typing import Any
 
 __all__ = ["keep_blocks", "load_kernels", "ready"]
@@ -22,6 +22,7 @@ def ready() -> None:
     from calservice.run import models, stage
 
     _keep_schemas()
+    _keep_settings()
     _open_and_save()
     models.cal_steps()
     stage.versions()
@@ -43,6 +44,38 @@ def _keep_schemas() -> None:
         schema._make_schema_loader = lambda: kept
 
 
+def _keep_settings() -> None:
+    """Have astropy look up each of its settings once, until one is changed.
+
+    Each time that it asks for one it goes through files and sections, and checks it: seven thousand times an exposure.
+    Where a later version has no such methods, there is nothing to do.
+    """
+    from astropy.config import ConfigItem
+
+    kept: dict[Any, Any] = {}
+    look_up, *changes = (vars(ConfigItem).get(name) for name in ("__call__", "set", "reload"))
+    if look_up is None or None in changes:
+        return
+
+    def value(item: Any) -> Any:
+        if item not in kept:
+            kept[item] = look_up(item)
+        return kept[item]
+
+    def forgetting(change: Any) -> Any:
+        @wraps(change)
+        def changed(*args: Any, **named: Any) -> Any:
+            try:
+                return change(*args, **named)
+            finally:
+                kept.clear()
+
+        return changed
+
+    ConfigItem.__call__ = value
+    ConfigItem.set, ConfigItem.reload = map(forgetting, changes)
+
+
 def keep_blocks() -> None:
     """Have the C library keep freed memory of the size of blocks for the next ones, where it is glibc.
 
@@ -61,14 +94,18 @@ def _open_and_save() -> None:
     from astropy.io import fits
     from stdatamodels.jwst import datamodels
 
+    from calservice.run.schemas import schema_of
+
     raw = datamodels.RampModel((1, 1, 2, 2))
     for made in (raw, datamodels.ImageModel((2, 2)), datamodels.CubeModel((1, 2, 2))):
+        kind: Any = type(made)
+        schema_of(kind)
         made.meta.instrument.name = "NIRCAM"
         room = io.BytesIO()
         made.to_fits(room)
         room.seek(0)
         with fits.open(room) as hdus:
-            type(made)(hdus)
+            kind(hdus)
 
 
 def load_kernels() -> int:

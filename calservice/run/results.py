@@ -7,6 +7,7 @@ from typing import Any
 
 from calservice.model.block import Array
 from calservice.model.modes import GUIDER_EXP_TYPES
+from calservice.run.schemas import schema_of
 
 __all__ = ["is_fitted", "of_integrations", "put_metadata", "put_results"]
 
@@ -66,8 +67,10 @@ def _rates(model: Any, made: Mapping[str, Array]) -> tuple[Any, Any]:
 
     # What comes from a model that is valid, or from us, need not be held against the schema value by value; the whole
     # is when it is saved.
-    image = datamodels.ImageModel(validate_on_assignment=False)
-    cube = datamodels.CubeModel(validate_on_assignment=False)
+    image, cube = (
+        kind(schema=schema_of(kind), validate_on_assignment=False)
+        for kind in (datamodels.ImageModel, datamodels.CubeModel)
+    )
     for result, prefix in ((image, ""), (cube, "int_")):
         result.update(model)
         for name in _RATE_ARRAYS:

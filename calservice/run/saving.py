@@ -9,7 +9,7 @@ import ctypes
 import io
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,11 @@ __all__ = ["Saver", "place_holder"]
 
 _RECORD = 2880
 """Bytes that a FITS file is written in multiples of."""
+_CARD = 80
+"""Bytes of a line of a header."""
+_END = b"END".ljust(_CARD)
+_VALUE = range(10, 30)
+"""Where a number is in a line."""
 _PIECE = 4 * 2**20
 """Bytes of an array that are a task of their own."""
 _TURNED = 512 * 2**10
@@ -175,11 +180,12 @@ def _writeback() -> Callable[[int, int, int, int], int] | None:
 
 def _pieces(hdus: Any, large: Mapping[str, DiskArray]) -> tuple[list[_Piece], int]:
     """Return what the file is made of, and its size."""
+    arrays = [_array(hdu, large) for hdu in hdus]
+    small = [hdu if array is None else _stand_in(hdu, array) for hdu, array in zip(hdus, arrays, strict=True)]
     made: list[_Piece] = []
     size = 0
-    for hdu in hdus:
-        array = _array(hdu, large)
-        head = _written(hdu) if array is None else _header(hdu, array)
+    for array, (header, content) in zip(arrays, _written(small), strict=True):
+        head = header + content if array is None else _with_shape(header, array.shape)
         made.append(_Piece(size, head))
         size += len(head)
         if array is None:
@@ -204,16 +210,20 @@ def _array(hdu: Any, large: Mapping[str, DiskArray]) -> Any:
     return array if plain and array.nbytes > _PIECE else None
 
 
-def _header(hdu: Any, array: Any) -> bytes:
-    """Return the header of an extension with such an array."""
+def _stand_in(hdu: Any, array: Any) -> Any:
+    """Return an extension with a single pixel in place of such an array."""
     from astropy.io import fits
 
-    small = np.zeros((1,) * array.ndim, array.dtype)
-    header = fits.Header.fromstring(_written(fits.ImageHDU(small, hdu.header, name=hdu.name)))
-    for n, length in enumerate(reversed(array.shape), 1):
-        header[f"NAXIS{n}"] = length
-    told: str = header.tostring()
-    return told.encode("ascii")
+    return fits.ImageHDU(np.zeros((1,) * array.ndim, array.dtype), hdu.header, name=hdu.name)
+
+
+def _with_shape(header: bytes, shape: tuple[int, ...]) -> bytes:
+    """Return the header of a single pixel as that of an array of some shape."""
+    made = bytearray(header)
+    for n, length in enumerate(reversed(shape), 1):
+        at = made.index(f"NAXIS{n:<3d}= ".encode("ascii")) + _VALUE.start
+        made[at : at + len(_VALUE)] = f"{length:{len(_VALUE)}d}".encode("ascii")
+    return bytes(made)
 
 
 _rooms = threading.local()
@@ -230,13 +240,16 @@ def _stored(part: Array) -> Array:
     return made
 
 
-def _written(hdu: Any) -> bytes:
-    """Return an HDU as it is written to a file."""
+def _written(hdus: Sequence[Any]) -> Iterator[tuple[bytes, bytes]]:
+    """Return header and data of each of some HDUs as they are written to a file."""
     from astropy.io import fits
 
     room = io.BytesIO()
-    if isinstance(hdu, fits.PrimaryHDU):
-        fits.HDUList([hdu, fits.ImageHDU()]).writeto(room)
-        return room.getvalue()[:-_RECORD]
-    fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(room)
-    return room.getvalue()[_RECORD:]
+    fits.HDUList(hdus).writeto(room)
+    content, begin = room.getvalue(), 0
+    for hdu in hdus:
+        end = begin
+        while content[end : end + _CARD] != _END:
+            end += _CARD
+        end += _CARD + (begin - end - _CARD) % _RECORD
+        yield content[begin:end], content[end : (begin := end + hdu.size + -hdu.size % _RECORD)]
