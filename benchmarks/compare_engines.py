@@ -2,7 +2,7 @@
 
 Four exposures: NIRCam full frame, 1 integration of 10 groups; MIRI full frame, 2 of 50; NIRSpec IRS2, 1 of 10; a time
 series of NIRCam SUBGRISM256, 200 of 5. Files in, files out, each exposure in a process of its own, as a worker runs
-it. Engines take turns. Told are medians of
+it, into an empty folder. Engines take turns. Told are medians of
 
 - warm: the whole task in a worker that has run one before, so without imports, but for its start with all that a
   worker does;
@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -70,21 +71,31 @@ class Measured:
     """Seconds and GiB of one engine on a number of threads."""
 
     first: float
-    warm: float
+    turns: Sequence[float]
     command: float
     peak: float
+
+    @property
+    def warm(self) -> float:
+        """Median of the turns."""
+        return statistics.median(self.turns)
 
     def against(self, other: Measured) -> str:
         """Return how much less this takes than another does."""
         pairs = (("warm", "warm"), ("command", "command"), ("peak", "memory"))
         return ", ".join(f"{name} {getattr(other, kind) / getattr(self, kind):.1f}x" for kind, name in pairs)
 
+    def beside(self, other: Measured) -> float:
+        """Return how many times as long another takes in the same turn, the median of all."""
+        return statistics.median(b / a for a, b in zip(self.turns, other.turns, strict=True))
+
 
 class Worker:
     """A worker that runs an exposure as often as it is asked to."""
 
     def __init__(self, ready: Prepared, engine: str, out: Path, threads: int) -> None:
-        self.call = lambda: ready.run(engine, out, "--threads", str(threads))
+        self._out = out
+        self._call = lambda: ready.run(engine, out, "--threads", str(threads))
         words = [ready.mode.pipeline, str(ready.exposure), *ready.words, f"--output_dir={out}"]
         told = json.dumps({"words": words, "engine": engine, "threads": threads})
         # threads of numeric libraries count, too
@@ -96,6 +107,7 @@ class Worker:
 
     def run(self) -> None:
         """Run the exposure once more."""
+        self._clear()
         stdin: Any = self._process.stdin
         stdout: Any = self._process.stdout
         print(file=stdin, flush=True)
@@ -104,15 +116,22 @@ class Worker:
 
     def run_command(self) -> None:
         """Run the exposure by a command of its own."""
+        self._clear()
         begun = time.monotonic()
-        self.call()
+        self._call()
         self.commands.append(time.monotonic() - begun)
+
+    def _clear(self) -> None:
+        """Remove the products of the run before: measured is how they are made, not how others are replaced."""
+        shutil.rmtree(self._out, ignore_errors=True)
+        self._out.mkdir()
+        os.sync()
 
     def ended(self) -> Measured:
         """End the worker, and return what was measured."""
         self._process.communicate()
-        warm, peaks = (statistics.median(values) for values in zip(*self.runs[1:], strict=True))
-        return Measured(self.runs[0][0], warm, statistics.median(self.commands), peaks / 2**30)
+        turns, peaks = zip(*self.runs[1:], strict=True)
+        return Measured(self.runs[0][0], turns, statistics.median(self.commands), statistics.median(peaks) / 2**30)
 
 
 def work(words: Sequence[str], engine: Any, threads: int) -> None:
@@ -156,9 +175,10 @@ def measure(mode: Mode, folder: Path, options: Any) -> None:
     print(f"{mode.name}: products {'the same' if same else 'DIFFERENT'}")
     for (engine, threads), one in found.items():
         seconds = f"warm {one.warm:.2f} s, command {one.command:.1f} s, first {one.first:.1f} s"
-        print(
-            f"  {engine}, {threads} threads: {seconds}, {one.peak:.2f} GiB; less: {one.against(official)}", flush=True
-        )
+        less = f"less: {one.against(official)}"
+        if (engine, 1) in found and threads > 1:
+            less += f"; {one.beside(found[engine, 1]):.2f} times as fast as one thread"
+        print(f"  {engine}, {threads} threads: {seconds}, {one.peak:.2f} GiB; {less}", flush=True)
 
 
 def main() -> None:
