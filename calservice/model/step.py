@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from calservice.model.block import Array, Block, Reach, Window
 
 __all__ = [
+    "Each",
     "Engine",
     "ExposureInfo",
     "Kernel",
@@ -26,6 +27,8 @@ __all__ = [
 
 Engine = Literal["native", "jwst"]
 Takes = Literal["block", "exposure", "association"]
+Each = Callable[[Callable[[Any], Any], Sequence[Any]], Sequence[Any]]
+"""What does something to each of some items, several at the same time."""
 
 
 class Params(BaseModel):
@@ -215,7 +218,8 @@ class Tally:
     combine : callable
         Sequence of partial results to one of the same kind. Associative.
     finalize : callable
-        Combined result to the arrays that the kernel sees.
+        ``finalize(combined, each)``: combined result to the arrays that the kernel sees. ``each(work, items)`` gives
+        the list of what the work makes of each, several at the same time.
     reads : tuple of str, or callable
         Arrays that ``chunk`` reads, or ``reads(params, info)`` that gives them. Empty means all that the step
         reads.
@@ -239,7 +243,7 @@ class Tally:
     name: str
     chunk: Callable[[Block, References, Any, ExposureInfo], Any]
     combine: Callable[[Sequence[Any]], Any]
-    finalize: Callable[[Any], Mapping[str, Array]]
+    finalize: Callable[[Any, Each], Mapping[str, Array]]
     reads: tuple[str, ...] | Callable[[Any, ExposureInfo], tuple[str, ...]] = ()
     required: Callable[[Any, ExposureInfo], bool] = _required
     verdict: Callable[[Mapping[str, Array], Any, ExposureInfo], str | None] = _no_verdict

@@ -45,12 +45,12 @@ class _Exposure:
     made: set[str]
     """Names of those made."""
 
-    def map(self, work: Callable[[Window], Any], windows: Sequence[Window]) -> list[Any]:
-        """Work on windows, some of them at the same time."""
-        if self.threads > 1 and len(windows) > 1:
+    def map(self, work: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+        """Work on windows, or other things, some of them at the same time."""
+        if self.threads > 1 and len(items) > 1:
             with ThreadPoolExecutor(self.threads) as pool:
-                return list(pool.map(work, windows))
-        return [work(window) for window in windows]
+                return list(pool.map(work, items))
+        return [work(item) for item in items]
 
     def size(self, name: str) -> int:
         """Return the bytes of an array of all of the exposure."""
@@ -88,7 +88,7 @@ class _Exposure:
         """
         tally = bound.step.tally
         assert tally is not None
-        result = tally.finalize(tally.combine(parts))
+        result = tally.finalize(tally.combine(parts), self.map)
         reason = tally.verdict(result, bound.params, self.info)
         if reason is not None:
             raise NoScienceData(f"{bound.step.alias}: {reason}")

@@ -367,7 +367,7 @@ def tally_of(bound: BoundStep, arrays: Mapping[str, Array], case: Case) -> Mappi
     if step.tally is None or not step.tally.required(bound.params, case.info):
         return {}
     part = step.tally.chunk(Block(arrays, Window.whole(SHAPE)), bound.references, bound.params, case.info)
-    return step.tally.finalize(step.tally.combine([part]))
+    return step.tally.finalize(step.tally.combine([part]), lambda work, items: [*map(work, items)])
 
 
 @pytest.mark.parametrize("name", NATIVE)

@@ -14,7 +14,7 @@ import numpy as np
 
 from calservice import __version__
 from calservice.model.block import AXES, Array, Block, Window
-from calservice.model.step import ExposureInfo, OptionalProduct, ReferenceNeed, References, Tally
+from calservice.model.step import Each, ExposureInfo, OptionalProduct, ReferenceNeed, References, Tally
 from calservice.steps.stage1 import ramp_fit
 
 __all__ = [
@@ -164,6 +164,6 @@ def _combine(parts: Sequence[Drafts]) -> Drafts:
     return Drafts(first.params, first.info, first.references, tuple(piece for part in parts for piece in part.pieces))
 
 
-def rates_tally(name: str, finalize: Callable[[Drafts], Mapping[str, Array]]) -> Tally:
+def rates_tally(name: str, finalize: Callable[[Drafts, Each], Mapping[str, Array]]) -> Tally:
     """Return the tally that puts draft rates of all blocks together; ``finalize`` makes what a kernel waits for."""
     return Tally(name=name, chunk=_chunk, combine=_combine, finalize=finalize, reads=WRITES)

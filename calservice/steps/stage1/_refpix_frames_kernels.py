@@ -1,4 +1,4 @@
-"""Compiled loops over frames: what the reference pixels at the edges of a detector with four outputs tell."""
+"""Compiled loops over frames: what the reference pixels at the edges of a detector tell."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from calservice.model.block import Array
 from calservice.steps.compiled import compiled, inlined
 from calservice.steps.stage1._refpix_mean_kernels import clipped
 
-__all__ = ["column_signals", "median_signals"]
+__all__ = ["column_signals", "median_signals", "side_drifts"]
 
 
 @inlined
@@ -187,3 +187,47 @@ def median_signals(
             elif not np.isnan(other):
                 one = 0.5 * (one + other)
             made[frame, y] = 0.0 if np.isnan(one) else one
+
+
+@compiled
+def side_drifts(sides: tuple[Array, Array], good: tuple[Array, Array], parts: int, limit: float, made: Array) -> None:
+    """Find how far the reference pixels of each output have drifted since the first group: the mean of both sides.
+
+    Parameters
+    ----------
+    sides : tuple of ndarray
+        The left and the right ones, (integration, group, row, output) float32.
+    good : tuple of ndarray
+        Which of these pixels may be used, (row, output) bool.
+    parts : int
+        Two, if even and odd rows are told apart, else one.
+    limit : float
+        Of the clipped means, in standard deviations.
+    made : ndarray
+        (integration, group, parity, output) float64, zero; filled up to the first group with an output that has no good
+        pixel on one side.
+    """
+    nints, ngroups, nrows, noutputs = sides[0].shape
+    room, half, limit_ = np.empty(nrows, np.float32), np.float32(0.5), np.float32(limit)
+    means, alike = np.empty(2), np.empty(2, np.bool_)
+    for i in range(nints):
+        for g in range(1, ngroups):
+            for output in range(noutputs):
+                for part in range(parts):
+                    for k in range(2):
+                        side, usable = (sides[0], good[0]) if k == 0 else (sides[1], good[1])
+                        count = 0
+                        for y in range(part, nrows, parts):
+                            room[count] = side[i, g, y, output] - side[i, 0, y, output]
+                            count += usable[y, output]
+                        if count == 0:
+                            made[i, g] = 0.0
+                            return
+                        mean, left = clipped(room[:count], limit_)
+                        means[k], alike[k] = mean, left == 0
+                    if alike[0] or alike[1]:
+                        found = 0.5 * (means[0] + means[1])
+                    else:
+                        found = np.float64(half * (np.float32(means[0]) + np.float32(means[1])))
+                    for parity in range(part, 2, parts):
+                        made[i, g, parity, output] = found

@@ -11,7 +11,7 @@ import numpy as np
 
 from calservice.model.block import Array, Block, Window
 from calservice.model.dqflags import DO_NOT_USE
-from calservice.model.step import ExposureInfo, References
+from calservice.model.step import Each, ExposureInfo, References
 from calservice.steps.stage1._refpix_drifts import (
     ABSENT,
     BORDER,
@@ -30,6 +30,8 @@ __all__ = ["MIRI_SHAPE", "is_irs2", "places", "signals_of", "single_output", "ta
 
 MIRI_SHAPE = (1024, 1032)
 """Rows and columns of a MIRI detector."""
+_TOGETHER = 8
+"""Frames that are turned to signals together."""
 _EDGELESS = ("SUB512", "SUB512S", "SUB32")
 """NIRSpec subarrays that reach no border; their first and last columns serve as reference pixels."""
 
@@ -129,7 +131,7 @@ def together(parts: Sequence[Any]) -> _Found | list[Pairs]:
     return _Found(parts[0].params, parts[0].info, pieces, parts[0].kernels)
 
 
-def signals_of(found: _Found | list[Pairs]) -> Mapping[str, Array]:
+def signals_of(found: _Found | list[Pairs], each: Each) -> Mapping[str, Array]:
     """Return the signals that the reference pixels tell, for the kernel; of IRS2 frames, which of them are bad."""
     if isinstance(found, list):
         return bad_rows(found)
@@ -139,7 +141,7 @@ def signals_of(found: _Found | list[Pairs]) -> Mapping[str, Array]:
         return {"refpix_signals": _miri_signals(found)}
     if single_output(found.info):
         return _single_signals(found)
-    return _full_signals(found)
+    return _full_signals(found, each)
 
 
 def _borders(found: _Found, what: str, height: int, width: int) -> Edges:
@@ -168,60 +170,80 @@ def _borders(found: _Found, what: str, height: int, width: int) -> Edges:
     return made
 
 
-def _full_signals(found: _Found) -> dict[str, Array]:
+class _Frames:
+    """What turns frames, of which there is as much as the borders of the detector, to signals.
+
+    The algorithm ``sirs`` looks at pixels that a subarray does not have, too: they are 0 at first, and then what
+    corrections have made of them, since the official step computes in one frame of the whole detector.
+    """
+
+    def __init__(self, found: _Found) -> None:
+        self._params, self._info = found.params, found.info
+        params, info = found.params, found.info
+        flags = turned(_borders(found, "flags", FULL, FULL), info.fastaxis, info.slowaxis)
+        self._good = flags.map(lambda edge: (edge & DO_NOT_USE) == 0)
+        side = Side(params.side_smoothing_length, params.side_gain, found.kernels, params.sigreject)
+        self._side = side if params.use_side_ref_pixels else None
+        self._absent = flags.left == ABSENT, flags.right == ABSENT
+        self._carried: tuple[Array, Array] | None = None
+        self.in_turn = self._side is not None and found.kernels is not None and bool(np.any(self._absent))
+        """Whether each has to wait for the one before."""
+
+    def signals(self, borders: Edges, *, single: bool) -> tuple[Array, Array]:
+        """Return the signals of the columns and of the rows of some frames, in single precision or in double."""
+        dtype = np.float32 if single else np.float64
+        edges = turned(borders, self._info.fastaxis, self._info.slowaxis)
+        if self._carried is not None:
+            left, right = map(np.where, self._absent, self._carried, (edges.left, edges.right))
+            edges = replace(edges, left=left, right=right)
+        params = self._params
+        columns, rows = frame_signals(
+            edges, self._good, dtype, odd_even=params.odd_even_columns, limit=params.siglimit, side=self._side
+        )
+        if self.in_turn:
+            self._carried = sides_without(edges, dtype, columns, rows)
+        return columns, rows
+
+
+def _full_signals(found: _Found, each: Each) -> dict[str, Array]:
     """Signals of detectors that are read through four outputs.
 
     The official step computes the first frame in single precision and, once side pixels were subtracted, all further
-    ones in double precision; so does this. It computes in one frame of the whole detector, in which pixels that a
-    subarray does not have are 0 at first, and then what corrections have made of them: the algorithm ``sirs``, which
-    looks at flagged pixels as well, sees that.
+    ones in double precision; so does this.
     """
-    params, info = found.params, found.info
-    flags = turned(_borders(found, "flags", FULL, FULL), info.fastaxis, info.slowaxis)
-    good = flags.map(lambda edge: (edge & DO_NOT_USE) == 0)
-    side = Side(params.side_smoothing_length, params.side_gain, found.kernels, params.sigreject)
+    info, sides = found.info, found.params.use_side_ref_pixels
+    frames = _Frames(found)
     outputs = () if found.kernels is None else found.kernels.shape[1:2]
     made: dict[str, Array] = {}
-    absent = flags.left == ABSENT, flags.right == ABSENT
-    carries = found.kernels is not None and params.use_side_ref_pixels and bool(np.any(absent))
-    carried: tuple[Array, Array] | None = None
-    dtype: type[np.generic] = np.float32
     for what, prefix in (("values", ""), ("zero", "zero_")):
         if what == "zero" and not any(piece.zero is not None for piece in found.pieces):
             continue
         borders = _borders(found, what, FULL, FULL)
         nints, ngroups = borders.left.shape[:2]
+        single = np.full((nints, ngroups), not sides)
+        single[0, 0] |= what == "values"
+        most = 1 if frames.in_turn else _TOGETHER
+        runs = [(i, part) for i in range(nints) for part in _parts(ngroups, most, alone=single[i, 0] and sides)]
+
+        def signals(run: tuple[int, slice], borders: Edges = borders, single: Array = single) -> tuple[Array, Array]:
+            return frames.signals(borders.map(itemgetter(run)), single=bool(single[run][0]))
+
         columns, rows = np.zeros((nints, ngroups, FULL)), np.zeros((nints, ngroups, *outputs, FULL))
-        single = np.zeros((nints, ngroups), np.bool_)
-        for i in range(nints):
-            first = dtype is np.float32 and params.use_side_ref_pixels
-            for part in _parts(ngroups, 1 if carries else ngroups, alone=first):
-                edges = turned(borders.map(itemgetter((i, part))), info.fastaxis, info.slowaxis)
-                if carried is not None:
-                    left, right = map(np.where, absent, carried, (edges.left, edges.right))
-                    edges = replace(edges, left=left, right=right)
-                columns[i, part], of_rows = frame_signals(
-                    edges,
-                    good,
-                    dtype,
-                    odd_even=params.odd_even_columns,
-                    limit=params.siglimit,
-                    side=side if params.use_side_ref_pixels else None,
-                )
-                if params.use_side_ref_pixels:
-                    rows[i, part] = of_rows
-                if carries:
-                    carried = sides_without(edges, dtype, columns[i, part], rows[i, part])
-                single[i, part] = dtype is np.float32
-                dtype = np.float64 if params.use_side_ref_pixels else np.float32
+        for run, (of_columns, of_rows) in zip(
+            runs, [*map(signals, runs)] if frames.in_turn else each(signals, runs), strict=True
+        ):
+            columns[run] = of_columns
+            if sides:
+                rows[run] = of_rows
         made |= _placed(info, prefix, columns, rows, single)
     return made
 
 
 def _parts(count: int, most: int, *, alone: bool) -> list[slice]:
-    """Part numbers into runs of at most so many, of which the first number may stay alone."""
+    """Part numbers into runs of about as many, not more than ``most``, of which the first number may stay alone."""
     begun = 1 if alone else 0
-    runs = [slice(n, min(n + most, count)) for n in range(begun, count, most)]
+    length = -(-(count - begun) // -(-(count - begun) // most)) if count > begun else 1
+    runs = [slice(n, min(n + length, count)) for n in range(begun, count, length)]
     return [slice(0, 1), *runs] if alone else runs
 
 
@@ -299,21 +321,12 @@ def _miri_signals(found: _Found) -> Array:
 
     Once an output has no usable reference pixel, nothing is subtracted any more.
     """
+    from calservice.steps.stage1._refpix_frames_kernels import side_drifts
+
     params, info = found.params, found.info
     flags, values = _borders(found, "flags", *MIRI_SHAPE), _borders(found, "values", *MIRI_SHAPE)
-    sides = (values.left, flags.left), (values.right, flags.right)
+    good = flags.map(lambda edge: (edge & DO_NOT_USE) == 0)
     made = np.zeros((info.nints, info.ngroups, 2, BORDER))
-    parts = [slice(0, None, 2), slice(1, None, 2)] if params.odd_even_rows else [slice(None)]
-    for i in range(info.nints):
-        for g in range(1, info.ngroups):
-            for output in range(BORDER):
-                for n, part in enumerate(parts):
-                    means = []
-                    for edge, marks in sides:
-                        drift = edge[i, g, part, output] - edge[i, 0, part, output]
-                        means.append(clipped_mean(drift[(marks[part, output] & DO_NOT_USE) == 0], params.siglimit))
-                    if means[0] is None or means[1] is None:
-                        made[i, g] = 0
-                        return made
-                    made[i, g, n if len(parts) == 2 else slice(None), output] = 0.5 * (means[0] + means[1])
+    parts = 2 if params.odd_even_rows else 1
+    side_drifts((values.left, values.right), (good.left, good.right), parts, params.siglimit, made)
     return made

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from calservice.model.block import Array, Block, Reach
-from calservice.model.step import ExposureInfo, Params, Reference, ReferenceNeed, References, Step
+from calservice.model.step import Each, ExposureInfo, Params, Reference, ReferenceNeed, References, Step
 from calservice.steps.stage1._flicker_draft import (
     OF_DRAFTS,
     READS,
@@ -125,7 +125,7 @@ def draft(
     return made
 
 
-def _finalize(found: Drafts) -> Mapping[str, Array]:
+def _finalize(found: Drafts, each: Each) -> Mapping[str, Array]:
     """Return where the scene is background, the median of integrations, and what is chosen automatically."""
     params, info = found.params, found.info
     made: dict[str, Array] = {}

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from calservice.model.block import Array, Block, Reach, Window
 from calservice.model.dqflags import DO_NOT_USE, NO_GAIN_VALUE
-from calservice.model.step import ExposureInfo, Params, Reference, ReferenceNeed, References, Step, Tally
+from calservice.model.step import Each, ExposureInfo, Params, Reference, ReferenceNeed, References, Step, Tally
 from calservice.steps.arrays import owned
 from calservice.steps.stage1._jump_events import extend, reach_of_events
 
@@ -120,7 +120,7 @@ def _enough(some: Array, discarded: Collection[int]) -> bool:
     return bool(np.delete(some, list(discarded), axis=-1).all())
 
 
-def _finalize(some: Array) -> Mapping[str, Array]:
+def _finalize(some: Array, each: Each) -> Mapping[str, Array]:
     return {"jump_groups": some}
 
 

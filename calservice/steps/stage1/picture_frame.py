@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from calservice.model.block import Array, Block, Reach
-from calservice.model.step import ExposureInfo, Params, ReferenceNeed, References, Step
+from calservice.model.step import Each, ExposureInfo, Params, ReferenceNeed, References, Step
 from calservice.steps.arrays import owned
 from calservice.steps.stage1._flicker_draft import (
     OF_DRAFTS,
@@ -61,7 +61,7 @@ def draft(block: Block, references: References, params: PictureFrameParams, info
     return draft_rates(block, references, info, integrations=False)
 
 
-def _finalize(found: Drafts) -> Mapping[str, Array]:
+def _finalize(found: Drafts, each: Each) -> Mapping[str, Array]:
     """Return where in the center and near the edges there is background."""
     from calservice.steps.stage1._flicker_mask import scene_mask
     from calservice.steps.stage1._picture_frame_kernels import regions

@@ -11,6 +11,7 @@ from pydantic import Field
 from calservice.model.block import Array, Block, Reach
 from calservice.model.dqflags import DO_NOT_USE, PERSISTENCE, SATURATED
 from calservice.model.step import (
+    Each,
     ExposureInfo,
     OptionalProduct,
     Params,
@@ -112,7 +113,7 @@ def _enough(combined: tuple[Array, Array], discarded: Collection[int]) -> bool:
     return bool(unusable.size) and not unusable.any() and not saturated[0]
 
 
-def _finalize(combined: tuple[Array, Array]) -> Mapping[str, Array]:
+def _finalize(combined: tuple[Array, Array], each: Each) -> Mapping[str, Array]:
     """Return ``ramp_groups``: first group, stop, and whether the first is saturated everywhere."""
     unusable, saturated = combined
     first, stop = 0, unusable.size

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from calservice.model.block import Array, Block, Reach, SomeGroups
-from calservice.model.step import ExposureInfo, Params, Reference, ReferenceNeed, References, Step, Tally
+from calservice.model.step import Each, ExposureInfo, Params, Reference, ReferenceNeed, References, Step, Tally
 
 __all__ = ["STEP", "RscdParams"]
 
@@ -117,7 +117,7 @@ def _combine(parts: Sequence[Array]) -> Array:
     return total
 
 
-def _finalize(combined: Array) -> Mapping[str, Array]:
+def _finalize(combined: Array, each: Each) -> Mapping[str, Array]:
     return {"rscd_counts": combined}
 
 
