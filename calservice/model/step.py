@@ -346,8 +346,8 @@ class Step:
     takes : str
         What the step takes: ``"block"`` (array step, can be cut), ``"exposure"`` or ``"association"``.
     kernel : callable, optional
-        For block steps: ``kernel(block, references, params, info)`` returns the arrays in ``writes``, new; of one
-        in which it changes a few groups, it may return `SomeGroups`.
+        For block steps: ``kernel(block, references, params, info)`` returns the arrays in ``writes``, new but
+        for those that it ``spends``; of one in which it changes a few groups, it may return `SomeGroups`.
     reads, writes : tuple of str
         Arrays that the kernel reads and makes.
     references : tuple of ReferenceNeed
@@ -357,6 +357,9 @@ class Step:
     exact_reach : callable, optional
         ``exact_reach(references, params, info)`` gives the `Reach` where references decide on it, which
         ``reach``, for the planner, can only estimate. Sees whole references.
+    spends : tuple of str
+        Arrays that the kernel overwrites with what it returns: it gets them as its own, contiguous. It pays where the
+        kernel changes most numbers by simple loops, which take as long as their way to memory and back.
     strided : bool
         Whether the kernel takes views of larger arrays, in which rows do not follow each other in memory; others get
         copies of such. It pays where the kernel makes new arrays anyhow, without compiled loops over those it gets.
@@ -418,6 +421,7 @@ class Step:
     references: tuple[ReferenceNeed, ...] = ()
     reach: Callable[[Any, ExposureInfo], Reach] = _everything
     exact_reach: Callable[[References, Any, ExposureInfo], Reach] | None = None
+    spends: tuple[str, ...] = ()
     strided: bool = False
     tally: Tally | None = None
     not_applicable: Callable[[References, Any, ExposureInfo], str | None] = _never

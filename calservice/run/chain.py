@@ -167,12 +167,15 @@ class Chain:
             block = self._shrunk(block, window, n)
             if not bound.step.strided:
                 block = block.updated({k: np.ascontiguousarray(block[k]) for k in bound.step.reads if k in block})
+            own = _own(block)
+            spent = {name: block[name].copy() for name in bound.step.spends if name in block and name not in own}
+            block = block.updated(spent)
             references = self.references(bound, block.window)
             if tally and bound.step.tally is not None and not bound.asks(self.info):
                 parts[n] = bound.tallied(block, window, references, self.info)
             new = bound.step.kernel(block.updated(bound.known), references, bound.params, self.info)
             made |= set(new)
-            block = block.updated(new, _own(block))
+            block = block.updated(new, own)
         return block, made, parts
 
     @cached_property

@@ -393,6 +393,7 @@ def test_references_and_arrays_declared_are_those_used(name: str) -> None:
             average = np.zeros(SHAPE[2:], np.float32)
             plain = {**source_of(case, name, []), "average_dark_current": average}
             tallied = tally_of(BoundStep(step, params, prepared), plain, case)
+            plain |= {array: plain[array].copy() for array in step.spends}  # the others cannot be written to
             arrays = Seen({**plain, **tallied})
             block = Block(arrays, Window.whole(SHAPE))
             made = step.kernel(block, prepared, params, case.info)
@@ -403,6 +404,17 @@ def test_references_and_arrays_declared_are_those_used(name: str) -> None:
             read |= arrays.used - tallied.keys()
     assert used == declared
     assert read <= set(step.reads)
+
+
+@pytest.mark.parametrize("name", [name for name, step in NATIVE.items() if step.spends])
+def test_what_steps_overwrite_is_their_own(name: str) -> None:
+    for case in cases_of(name).values():
+        source = {array: values.copy() for array, values in source_of(case, name, []).items()}
+        before = {array: values.copy() for array, values in source.items()}
+        made = run_fused(bound([name], case, {}), source, case.info)
+        assert not any(np.shares_memory(made[array], source[array]) for array in NATIVE[name].spends)
+        for array, values in before.items():
+            assert source[array].tobytes() == values.tobytes(), array
 
 
 @pytest.mark.official

@@ -11,15 +11,13 @@ __all__ = ["subtract_known"]
 
 
 @compiled
-def subtract_known(data: Array, dark: Array, made: Array) -> None:
+def subtract_known(data: Array, dark: Array) -> None:
     """Subtract a dark where it is not NaN.
 
     Parameters
     ----------
     data, dark : ndarray
-        One-dimensional, float32.
-    made : ndarray
-        float32 of the same size; filled.
+        One-dimensional, float32; the first is changed.
     """
     for n in range(data.size):
-        made[n] = data[n] - (np.float32(0) if np.isnan(dark[n]) else dark[n])
+        data[n] -= np.float32(0) if np.isnan(dark[n]) else dark[n]

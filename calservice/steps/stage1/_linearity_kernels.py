@@ -97,15 +97,17 @@ def settle_coefficients(coefficients: Array, flags: Array, flag: np.uint32, pixe
 
 
 @compiled
-def correct_groups(data: Array, groupdq: Array, forward: Array) -> Array:
-    """Return corrected groups; saturated ones stay as they are. All in float32."""
-    nints, ngroups, nrows, _ = data.shape
-    made = np.empty_like(data)
+def correct_groups(data: Array, groupdq: Array, forward: Array) -> None:
+    """Correct groups in place; saturated ones stay as they are. All in float32."""
+    nints, ngroups, nrows, ncols = data.shape
+    row = np.empty(ncols, np.float32)
     for y in range(nrows):
         for i in range(nints):
             for g in range(ngroups):
-                _evaluate(data[i, g, y], groupdq[i, g, y], forward, y, made[i, g, y])
-    return made
+                values = data[i, g, y]
+                for x in range(ncols):
+                    row[x] = values[x]
+                _evaluate(row, groupdq[i, g, y], forward, y, values)
 
 
 @compiled
@@ -145,10 +147,9 @@ def _rates(data: Array, groupdq: Array, forward: Array, y: int, nframes: int, ba
 
 
 @compiled
-def correct_reads(data: Array, groupdq: Array, forward: Array, inverse: Array, nframes: int) -> Array:
-    """Return corrected groups, each taken apart into its reads; intermediate values in float64."""
+def correct_reads(data: Array, groupdq: Array, forward: Array, inverse: Array, nframes: int) -> None:
+    """Correct groups in place, each taken apart into its reads; intermediate values in float64."""
     nints, ngroups, nrows, ncols = data.shape
-    made = np.empty_like(data)
     base, rate = np.empty(ncols, np.float32), np.empty(ncols, np.float64)
     linear, total = np.empty(ncols, np.float64), np.empty(ncols, np.float64)
     none = np.zeros(ncols, np.uint8)
@@ -178,5 +179,4 @@ def correct_reads(data: Array, groupdq: Array, forward: Array, inverse: Array, n
                 for x in range(ncols):
                     saturated = (groupdq[i, g, y, x] & SATURATED) != 0
                     value = np.float32(total[x] / nframes)
-                    made[i, g, y, x] = data[i, g, y, x] if saturated else value
-    return made
+                    data[i, g, y, x] = data[i, g, y, x] if saturated else value

@@ -208,7 +208,8 @@ def side_drifts(sides: tuple[Array, Array], good: tuple[Array, Array], parts: in
         pixel on one side.
     """
     nints, ngroups, nrows, noutputs = sides[0].shape
-    room, half, limit_ = np.empty(nrows, np.float32), np.float32(0.5), np.float32(limit)
+    room, half = np.empty(nrows, np.float32), np.float32(0.5)
+    most: Any = np.float32(limit)
     means, alike = np.empty(2), np.empty(2, np.bool_)
     for i in range(nints):
         for g in range(1, ngroups):
@@ -223,7 +224,7 @@ def side_drifts(sides: tuple[Array, Array], good: tuple[Array, Array], parts: in
                         if count == 0:
                             made[i, g] = 0.0
                             return
-                        mean, left = clipped(room[:count], limit_)
+                        mean, left = clipped(room[:count], most)
                         means[k], alike[k] = mean, left == 0
                     if alike[0] or alike[1]:
                         found = 0.5 * (means[0] + means[1])

@@ -54,8 +54,8 @@ def read_unsigned(file: int, offsets: Array, first: int, rows: Array, made: Arra
 
 @compiled
 def subtract_stored(
-    file: int, offsets: Array, first: int, rows: Array, data: Array, integrations: tuple[int, int], made: Array
-) -> bool:
+    file: int, offsets: Array, first: int, rows: Array, data: Array, integrations: tuple[int, int]
+) -> int:
     """Subtract images of single-precision numbers from the groups of some integrations, where they are not NaN.
 
     Parameters
@@ -65,23 +65,21 @@ def subtract_stored(
     rows : ndarray
         Room for the rows of an image, (row, column of the file) uint32.
     data : ndarray
-        (integration, group, row, column) float32.
+        (integration, group, row, column) float32; changed.
     integrations : tuple of int
         Their half-open range.
-    made : ndarray
-        float32 as ``data``; filled.
 
     Returns
     -------
-    bool
-        Whether the file has them all.
+    int
+        Of how many groups; fewer than all where the file is too short.
     """
     ncols = data.shape[3]
     turned = np.empty(ncols, np.uint32)
     numbers = turned.view(np.float32)
     for g in range(offsets.size):
         if _pread(file, rows.ctypes, rows.nbytes, offsets[g]) != rows.nbytes:
-            return False
+            return g
         for y in range(data.shape[2]):
             row = rows[y, first : first + ncols]
             for x in range(ncols):
@@ -91,7 +89,7 @@ def subtract_stored(
             for x in range(ncols):
                 numbers[x] = np.float32(0) if np.isnan(numbers[x]) else numbers[x]
             for i in range(integrations[0], integrations[1]):
-                given, less = data[i, g, y], made[i, g, y]
+                values = data[i, g, y]
                 for x in range(ncols):
-                    less[x] = given[x] - numbers[x]
-    return True
+                    values[x] -= numbers[x]
+    return int(offsets.size)

@@ -125,8 +125,8 @@ class _Dark:
         """Whether what the reference holds is what is to be subtracted where it is not NaN."""
         return not (self.sampling.average or self.sampling.extra)
 
-    def subtract(self, data: Array, integrations: tuple[int, int], groups: tuple[int, int], made: Array) -> None:
-        """Subtract the groups in a range, where the dark is `as_stored`, from those of some integrations."""
+    def subtract(self, data: Array, integrations: tuple[int, int], groups: tuple[int, int]) -> None:
+        """Subtract the groups in a range, where the dark is `as_stored`, from those of some integrations, in place."""
         from calservice.steps.stage1 import _dark_current_kernels, _stored_kernels
 
         images: Any = self.images
@@ -134,14 +134,16 @@ class _Dark:
         window = (*(slice(k, k + 1) for k in self.place), slice(*groups), rows, columns)
         stored = isinstance(images, DiskArray) and images.kept_as == ">f4"
         places = images.places(window) if stored else None
+        done = 0
         if places is not None:
             room = np.empty(places.shape, np.uint32)
             where = places.file, places.offsets, places.first
-            if _stored_kernels.subtract_stored(*where, room, data, integrations, made):
-                return
-        dark = np.ascontiguousarray(images[window], np.float32).reshape(-1)
-        for i in range(*integrations):
-            _dark_current_kernels.subtract_known(data[i].reshape(-1), dark, made[i].reshape(-1))
+            done = _stored_kernels.subtract_stored(*where, room, data, integrations)
+        if done < data.shape[1]:  # of a file, this tells what is wrong with it
+            left = (*window[:-3], slice(groups[0] + done, groups[1]), rows, columns)
+            dark = np.ascontiguousarray(images[left], np.float32).reshape(-1)
+            for i in range(*integrations):
+                _dark_current_kernels.subtract_known(data[i, done:].reshape(-1), dark)
 
     def planes(self, groups: tuple[int, int], info: ExposureInfo) -> Sequence[Array]:
         """Return what to subtract from each of the exposure's groups in a range."""
@@ -205,19 +207,16 @@ def subtract(block: Block, references: References, params: DarkCurrentParams, in
     # The official step averages as many of the reference's integrations as the exposure has; the
     # others stay zero, which matters only to a file that starts later in its exposure.
     averaged = min(len(darks), info.nints) if sampling.average else len(darks)
-    ramps = np.ascontiguousarray(block["data"])
-    data = np.empty(ramps.shape, np.float32)
-    serving = [_integration(first + i, len(darks), info) for i in range(len(ramps))]
-    for k, alike in itertools.groupby(range(len(ramps)), key=serving.__getitem__):
+    data = block["data"]
+    serving = [_integration(first + i, len(darks), info) for i in range(len(data))]
+    for k, alike in itertools.groupby(range(len(data)), key=serving.__getitem__):
         some = list(alike)
         start, stop = some[0], some[-1] + 1
-        if k >= averaged:
-            data[start:stop] = ramps[start:stop]
-        elif darks[k].as_stored:
-            darks[k].subtract(ramps, (start, stop), groups, data)
-        else:
+        if k < averaged and darks[k].as_stored:
+            darks[k].subtract(data, (start, stop), groups)
+        elif k < averaged:
             for g, plane in enumerate(darks[k].planes(groups, info)):
-                np.subtract(ramps[start:stop, g], plane, out=data[start:stop, g], casting="same_kind")
+                np.subtract(data[start:stop, g], plane, out=data[start:stop, g], casting="same_kind")
     made: dict[str, Array] = {"data": data, "pixeldq": block["pixeldq"] | flags}
     if "average_dark_current" in dark:
         made["average_dark_current"] = np.array(dark["average_dark_current"], np.float32)
@@ -301,6 +300,7 @@ STEP = Step(
     kernel=subtract,
     reads=("data", "pixeldq", "average_dark_current"),
     writes=("data", "pixeldq", "average_dark_current"),
+    spends=("data",),
     references=(ReferenceNeed("dark", ("data", "dq", "average_dark_current"), subarray=False),),
     reach=lambda params, info: Reach(),
     not_applicable=_not_applicable,

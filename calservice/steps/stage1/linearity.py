@@ -67,13 +67,12 @@ def correct(block: Block, references: References, params: LinearityParams, info:
     reference = references["linearity"]
     flags = np.asarray(reference["dq"], np.uint32)
     pixeldq = owned(block["pixeldq"], np.uint32) | flags
-    forward = _usable(reference["coeffs"], flags, pixeldq)
+    forward, data = _usable(reference["coeffs"], flags, pixeldq), block["data"]
     if _read_level(references, info):
         inverse = _usable(reference["inv_coeffs"], flags, pixeldq)
-        data = kernels.correct_reads(block["data"], block["groupdq"], forward, inverse, info.nframes)
+        kernels.correct_reads(data, block["groupdq"], forward, inverse, info.nframes)
     else:
-        given = block["data"]
-        data = kernels.correct_groups(*map(narrow_in_line, (given, block["groupdq"], forward))).reshape(given.shape)
+        kernels.correct_groups(*map(narrow_in_line, (data, block["groupdq"], forward)))
     made: dict[str, Array] = {"data": data, "pixeldq": pixeldq}
     if "zeroframe" in block:
         zero = block["zeroframe"]
@@ -93,6 +92,7 @@ STEP = Step(
     kernel=correct,
     reads=("data", "groupdq", "pixeldq", "zeroframe"),
     writes=("data", "pixeldq", "zeroframe"),
+    spends=("data",),
     references=(ReferenceNeed("linearity", ("coeffs", "dq", "inv_coeffs")),),
     reach=lambda params, info: Reach(frozenset(("group",))),
     supports=_supports,

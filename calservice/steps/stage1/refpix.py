@@ -92,34 +92,32 @@ def correct(block: Block, references: References, params: RefPixParams, info: Ex
     from calservice.steps.stage1 import _refpix_kernels as kernels
 
     window, data = block.window, block["data"]
-    made = {"data": np.empty(data.shape, np.float32)}
+    made = {"data": data}
     ints, groups = slice(*window.integration), slice(*window.group)
     if info.instrument == "MIRI":
         signals = np.ascontiguousarray(block["refpix_signals"][ints, groups])
-        kernels.subtract_drifts_miri(data, signals, (window.row[0], window.column[0]), made["data"])
+        kernels.subtract_drifts_miri(data, signals, (window.row[0], window.column[0]))
         return made
     swapped = abs(info.fastaxis) != 1
     first, second = (window.row, window.column) if swapped else (window.column, window.row)
-    given = [(data, "", groups, "data")]
+    given = [(data, "", groups)]
     if "zeroframe" in block:
-        given.append((block["zeroframe"][:, None], "zero_", slice(0, 1), "zeroframe"))
-    for values, prefix, part, name in given:
-        out = np.empty(values.shape, np.float32)
-        ready = np.ascontiguousarray(values)
+        made["zeroframe"] = block["zeroframe"].copy()
+        given.append((made["zeroframe"][:, None], "zero_", slice(0, 1)))
+    for values, prefix, part in given:
         along = np.ascontiguousarray(block[f"refpix_{prefix}first"][ints, part, slice(*first)])
         across = np.ascontiguousarray(block[f"refpix_{prefix}second"][ints, part, ..., slice(*second)])
         single = np.ascontiguousarray(block[f"refpix_{prefix}single"][ints, part])
         if across.ndim == along.ndim:
-            kernels.subtract_drifts(ready, along, across, single, swapped, out)
+            kernels.subtract_drifts(values, along, across, single, swapped)
         else:
             outputs = np.arange(FULL) // (FULL // across.shape[2])
             outputs = outputs[::-1] if info.fastaxis < 0 else outputs
             start = (info.ystart if swapped else info.xstart) - 1
             part_of = np.ascontiguousarray(outputs[start + first[0] : start + first[1]])
-            kernels.subtract_drifts_of_outputs(ready, along, across, part_of, single, swapped, out)
-        made[name] = out
+            kernels.subtract_drifts_of_outputs(values, along, across, part_of, single, swapped)
     if "zeroframe" in block:
-        made["zeroframe"] = np.where(block["zeroframe"] == 0, np.float32(0), made["zeroframe"][:, 0])
+        made["zeroframe"] = np.where(block["zeroframe"] == 0, np.float32(0), made["zeroframe"])
     return made
 
 
@@ -209,6 +207,7 @@ STEP = Step(
     kernel=correct,
     reads=("data", "pixeldq", "zeroframe"),
     writes=("data", "pixeldq", "zeroframe", "irs2_mean", "irs2_bad"),
+    spends=("data",),
     references=(
         ReferenceNeed("refpix", ("irs2_table", "dq_table"), optional=True, needed=_needs_factors),
         ReferenceNeed("sirskernel", KERNEL_ARRAYS, optional=True, needed=_wants_sirs, axes=3),
