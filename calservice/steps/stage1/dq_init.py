@@ -74,8 +74,9 @@ def initialise(block: Block, references: References, params: DqInitParams, info:
     mask = np.asarray(references["mask"]["dq"], np.uint32)
     if info.exp_type.upper() in GUIDER_EXP_TYPES:
         return {"dq": (block["dq"] | mask) if "dq" in block else mask.copy()}
-    unusable = (mask & DO_NOT_USE).astype(np.uint8)
-    return {"pixeldq": block["pixeldq"] | mask, "groupdq": block["groupdq"] | unusable}
+    groupdq = block["groupdq"]
+    groupdq |= (mask & DO_NOT_USE).astype(np.uint8)
+    return {"pixeldq": block["pixeldq"] | mask, "groupdq": groupdq}
 
 
 def _supports(params: DqInitParams, info: ExposureInfo) -> str | None:
@@ -89,6 +90,7 @@ STEP = Step(
     kernel=initialise,
     reads=("pixeldq", "groupdq", "dq"),
     writes=("pixeldq", "groupdq", "dq"),
+    spends=("groupdq",),
     references=(ReferenceNeed("mask", ("dq",)),),
     parameter_references=(ReferenceNeed("user_supplied_dq", ("dq",), subarray=False),),
     reach=lambda params, info: Reach(),

@@ -117,8 +117,7 @@ def flag(block: Block, references: References, params: SaturationParams, info: E
 
     threshold, unchecked, flags = _thresholds(references)
     grow = max(params.n_pix_grow_sat, 0)
-    groupdq = owned(block["groupdq"], np.uint8)
-    data = block["data"]
+    groupdq, data = block["groupdq"], block["data"]
     kernels.flag_saturated(data, groupdq, threshold, grow)
     if params.use_readpatt:
         if info.nframes > 1:
@@ -151,7 +150,7 @@ def _flag_irs2(block: Block, references: References, params: SaturationParams, i
         if "superbias" in references:
             bias = owned(np.asarray(references["superbias"]["data"])[rows], np.float32)
         kernels.flag_second_group_irs2(data, science, threshold, bias, info.nframes, grow)
-    groupdq = owned(block["groupdq"], np.uint8)
+    groupdq = block["groupdq"]
     groupdq[:, :, rows] |= science
     pixeldq = owned(block["pixeldq"], np.uint32)
     pixeldq[rows] |= flags
@@ -179,6 +178,7 @@ STEP = Step(
     kernel=flag,
     reads=("data", "groupdq", "pixeldq", "zeroframe"),
     writes=("groupdq", "pixeldq", "zeroframe"),
+    spends=("groupdq",),
     references=(
         ReferenceNeed("saturation", ("data", "dq")),
         ReferenceNeed("superbias", ("data",), optional=True),
