@@ -101,6 +101,7 @@ def test_a_killed_child_is_an_outcome(warm: Isolate, calls: Any) -> None:
     assert (end.result, end.signal) == (None, signal.SIGKILL)
     assert "most likely for lack of memory" in end.cause
     assert "SIGSEGV" in warm.run(calls.kill_itself, signal.SIGSEGV).cause
+    assert "a file became shorter" in warm.run(calls.kill_itself, signal.SIGBUS).cause
     assert warm.run(calls.power, 2, 2).result == 4
 
 
