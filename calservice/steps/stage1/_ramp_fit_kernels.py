@@ -229,6 +229,7 @@ def load_pixels(
 def _bring_near(
     data: Array,
     groupdq: Array,
+    begin: int,
     zeroframe: Array,
     y: int,
     x0: int,
@@ -240,7 +241,8 @@ def _bring_near(
     """Copy the ramps of several tiles: their parts of each group are long enough to be fetched ahead of their use."""
     for i in range(data.shape[0]):
         for g in range(data.shape[1]):
-            given, bits = data[i, g, y, x0 : x0 + width], groupdq[i, g, y, x0 : x0 + width]
+            given = data[i, g, y, begin + x0 : begin + x0 + width]
+            bits = groupdq[i, g, y, begin + x0 : begin + x0 + width]
             values, flags = near[i, g, 0], near_flags[i, g, 0]
             for c in range(width):
                 values[c] = given[c]
@@ -263,6 +265,7 @@ def _tile_size(nints: int, used: int) -> tuple[int, int]:
 def fit_ramps(
     data: Array,
     groupdq: Array,
+    begin: int,
     pixeldq: Array,
     zeroframe: Array,
     gain: Array,
@@ -282,6 +285,8 @@ def fit_ramps(
     ----------
     data, groupdq : ndarray
         Ramps in DN, float32, and their flags, uint8: (integration, group, row, column).
+    begin : int
+        Columns of these before the first one of the images.
     pixeldq, gain, noise, dark : ndarray
         Images: flags uint32; electrons/DN; read noise of a group in electrons; electrons/s. float32.
     zeroframe : ndarray
@@ -300,7 +305,7 @@ def fit_ramps(
         Written: slope, flags, error, Poisson variance and read variance; (integration, row, column),
         with one plane for the images.
     """
-    nints, nrows, ncols = data.shape[0], data.shape[2], data.shape[3]
+    nints, (nrows, ncols) = data.shape[0], pixeldq.shape
     first, used = groups[0], groups[1] - groups[0]
     most, slots = _tile_size(nints, used)
     ramps, flags = np.empty((slots, used, TILE), np.float32), np.empty((slots, used, TILE), np.uint8)
@@ -322,16 +327,17 @@ def fit_ramps(
         for x0 in range(0, ncols, most):
             width = min(most, ncols - x0)
             if wide and x0 % wide == 0:
-                _bring_near(data, groupdq, zeroframe, y, x0, min(wide, ncols - x0), near, near_flags, near_zeros)
+                width_near = min(wide, ncols - x0)
+                _bring_near(data, groupdq, begin, zeroframe, y, x0, width_near, near, near_flags, near_zeros)
             given, bits_given, zeros = (near, near_flags, near_zeros) if wide else (data, groupdq, zeroframe)
-            row, place = (0, x0 % wide) if wide else (y, x0)
+            row, place, shift = (0, x0 % wide, 0) if wide else (y, x0, begin)
             rates[:], totals[:], state[:] = 0.0, 0.0, 0
             for turn in range(2 * nints):
                 i, slot = turn % nints, turn % nints % slots
                 ramp, bits, found = ramps[slot], flags[slot], counts[slot]
                 if turn < nints or slots < nints:
-                    load_flags(bits_given, i, row, place, width, groups, suppress, bits, found)
-                    load_ramps(given, i, row, place, width, first, zeros, suppress, ramp, bits, found)
+                    load_flags(bits_given, i, row, place + shift, width, groups, suppress, bits, found)
+                    load_ramps(given, i, row, place + shift, place, width, first, zeros, suppress, ramp, bits, found)
                 if turn < nints:
                     add_medians(ramp, bits, found, width, times, network, steps, turns, valid, rates)
                     lost = _all_flags(found, width) | (lost if turn else 0)
@@ -365,7 +371,7 @@ def fit_ramps(
                         groupdq,
                         i,
                         y,
-                        x0,
+                        begin + x0,
                         width,
                         groups,
                         column,

@@ -113,7 +113,7 @@ def fit_likely(
     from calservice.steps.numpy_loops import power_loop
     from calservice.steps.stage1 import _ramp_fit_likely_kernels as kernels
 
-    data, flags, times = block["data"], owned(block["groupdq"], np.uint8), _read_times(info)
+    data, flags, times = np.ascontiguousarray(block["data"]), owned(block["groupdq"], np.uint8), _read_times(info)
     flags[:, : selected[0]] |= DO_NOT_USE
     flags[:, selected[1] :] |= DO_NOT_USE
     if "zeroframe" in block and len(times[0]) > 1:
@@ -126,7 +126,7 @@ def fit_likely(
     kernels.fit_block(
         data,
         flags,
-        block["pixeldq"],
+        np.ascontiguousarray(block["pixeldq"]),
         owned(references["gain"]["data"], np.float64),
         noise,
         owned_image(block.arrays.get("average_dark_current"), (nrows, ncols), np.float64),

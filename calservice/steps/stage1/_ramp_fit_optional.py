@@ -270,7 +270,7 @@ def fit_optional(
                 i = turn % nints
                 if turn < nints or nints > 1:
                     load_flags(groupdq, i, y, x0, width, groups, suppress, flags, counts)
-                    load_ramps(data, i, y, x0, width, first, zeroframe, suppress, ramps, flags, counts)
+                    load_ramps(data, i, y, x0, x0, width, first, zeroframe, suppress, ramps, flags, counts)
                 if turn < nints:
                     add_medians(ramps, flags, counts, width, times, network, steps, turns, valid, rates)
                     continue

@@ -91,6 +91,7 @@ def load_ramps(
     i: int,
     y: int,
     x0: int,
+    place: int,
     width: int,
     first: int,
     zeroframe: Array,
@@ -101,8 +102,8 @@ def load_ramps(
 ) -> None:
     """Fill a tile's ramps, NaN where saturated, and tell which of the times a lone group has.
 
-    Unless lone groups are suppressed, a lone good first group has a time of its own (1), and a ramp
-    without a good group starts from the zero frame (2), if there is one that is not 0.
+    In the zero frame the tile begins at ``place``. Unless lone groups are suppressed, a lone good first group has a
+    time of its own (1), and a ramp without a good group starts from the zero frame (2), if there is one that is not 0.
     """
     used = ramps.shape[0]
     for g in range(used):
@@ -115,9 +116,9 @@ def load_ramps(
             continue
         if counts[GOOD, c] == 1 and flags[0, c] == 0:
             counts[LONE, c] = 1
-        elif counts[GOOD, c] == 0 and zeroframe.size and zeroframe[i, y, x0 + c] != 0:
+        elif counts[GOOD, c] == 0 and zeroframe.size and zeroframe[i, y, place + c] != 0:
             counts[LONE, c] = 2
-            ramps[0, c], flags[0, c] = zeroframe[i, y, x0 + c], 0
+            ramps[0, c], flags[0, c] = zeroframe[i, y, place + c], 0
             counts[SPENT, c] -= 1
             if counts[FULL, c] == used:
                 counts[FULL, c] -= 1

@@ -20,7 +20,7 @@ from calservice.model.step import (
     Step,
     Tally,
 )
-from calservice.steps.arrays import in_line, owned, owned_image
+from calservice.steps.arrays import in_line, lines, owned, owned_image
 
 __all__ = ["RATE_ARRAYS", "STEP", "RampFitParams"]
 
@@ -180,15 +180,13 @@ def fit(block: Block, references: References, params: RampFitParams, info: Expos
         return made | ({"opt_chisq": chisq} if params.save_opt else {})
     ramps = _ramps(block, references, params, info)
     used = ramps[7][1] - ramps[7][0]
+    (data, groupdq), begin = lines(*ramps[:2])
     table, network = kernels.weight_table(min(used, kernels.TABLED)), kernels.median_network(used - 1)
     # pixels in a line: their tiles go on in the next row
     results = tuple(map(in_line, images)), tuple(map(in_line, integrations))
-    kernels.fit_ramps(*_all_in_line(ramps), table, network, *results)
+    others: tuple[Any, ...] = (*map(in_line, ramps[2:7]), *ramps[7:], table, network, *results)
+    kernels.fit_ramps(data, groupdq, begin, *others)
     return made | (_segments(ramps, info) if params.save_opt else {})
-
-
-def _all_in_line(ramps: _Ramps) -> _Ramps:
-    return cast(_Ramps, (*map(in_line, ramps[:7]), *ramps[7:]))
 
 
 def _ramps(block: Block, references: References, params: RampFitParams, info: ExposureInfo) -> _Ramps:
@@ -204,8 +202,8 @@ def _ramps(block: Block, references: References, params: RampFitParams, info: Ex
     zero = block["zeroframe"] if "zeroframe" in block else np.zeros((0, 0, 0), np.float32)
     frame_time = float(np.float32(info.frame_time))
     return (
-        np.ascontiguousarray(data),
-        np.ascontiguousarray(block["groupdq"]),
+        data,
+        block["groupdq"],
         np.ascontiguousarray(block["pixeldq"]),
         np.ascontiguousarray(zero),
         gain,
@@ -224,6 +222,7 @@ def _segments(ramps: _Ramps, info: ExposureInfo) -> dict[str, Array]:
 
     nints, _, nrows, ncols = ramps[0].shape
     used = ramps[7][1] - ramps[7][0]
+    ramps = cast(_Ramps, (*map(np.ascontiguousarray, ramps[:2]), *ramps[2:]))
     places, hits = kernels.room(ramps[1])
     made = {kind: np.zeros((nints, places, nrows, ncols), np.float32) for kind in kernels.PLANES}
     made["pedestal"] = np.zeros((nints, nrows, ncols), np.float32)
@@ -260,6 +259,7 @@ STEP = Step(
     writes=(*RATE_ARRAYS, *(f"opt_{kind}" for kind in _FITOPT), "opt_chisq"),
     references=(ReferenceNeed("readnoise", ("data",)), ReferenceNeed("gain", ("data",))),
     reach=lambda params, info: Reach(frozenset(("integration", "group"))),
+    strided=True,
     tally=Tally(
         name="ramp_groups",
         chunk=_chunk,
