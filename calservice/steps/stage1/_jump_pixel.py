@@ -202,8 +202,11 @@ def typical_ordered(ordered: Array, total: int, noise2: float, nframes: float) -
 
 @inlined
 def _least_above(limit: float, sigma: float) -> float:
-    """Return the smallest number which, divided by ``sigma``, is more than ``limit``: there is no other rounding."""
-    least = max(limit, 0.0) * sigma
+    """Return the smallest number which, divided by ``sigma``, is more than ``limit``: there is no other rounding.
+
+    Both are finite and not negative, and the first is not 0.
+    """
+    least = limit * sigma
     while least > 0.0 and least / sigma > limit:
         least = np.nextafter(least, 0.0)
     while not least / sigma > limit:
@@ -214,9 +217,9 @@ def _least_above(limit: float, sigma: float) -> float:
 @inlined
 def find_at_once(differences: Array, middle: float, sigma: float, limit: float, places: Array) -> int:
     """Find all differences that are further from the median than ``limit`` times the expected noise, see above."""
-    if not 0.0 < sigma < np.inf:
+    if not (sigma > 0.0 and limit < np.inf) or (limit >= 0.0 and sigma == np.inf):
         return 0
-    least, count = _least_above(limit, sigma), 0
+    least, count = _least_above(limit, sigma) if limit >= 0.0 else 0.0, 0
     for n in range(differences.size):
         distance = abs(np.float64(differences[n]) - middle)
         places[count] = n
