@@ -204,7 +204,7 @@ def typical_ordered(ordered: Array, total: int, noise2: float, nframes: float) -
 def _least_above(limit: float, sigma: float) -> float:
     """Return the smallest number which, divided by ``sigma``, is more than ``limit``: there is no other rounding.
 
-    Both are finite and not negative, and the first is not 0.
+    Both are finite, ``sigma`` is more than 0 and ``limit`` not less.
     """
     least = limit * sigma
     while least > 0.0 and least / sigma > limit:
@@ -219,11 +219,12 @@ def find_at_once(differences: Array, middle: float, sigma: float, limit: float, 
     """Find all differences that are further from the median than ``limit`` times the expected noise, see above."""
     if not (sigma > 0.0 and limit < np.inf) or (limit >= 0.0 and sigma == np.inf):
         return 0
-    least, count = _least_above(limit, sigma) if limit >= 0.0 else 0.0, 0
+    least = _least_above(limit, sigma) if limit >= 0.0 else 0.0
+    count = 0
     for n in range(differences.size):
         distance = abs(np.float64(differences[n]) - middle)
         places[count] = n
-        count += (least <= distance) & (distance < np.inf)
+        count += bool(least <= distance) & bool(distance < np.inf)
     return count
 
 
