@@ -8,9 +8,10 @@ import mmap
 import operator
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Any, NamedTuple, cast
 
 import numpy as np
@@ -39,6 +40,10 @@ _FEW = 16
 """Windows with so many times fewer columns than there are do not have whole rows read."""
 _MAPPED = 64 * 2**20
 """Bytes of images that are mapped at a time."""
+
+
+_Lines = tuple[tuple[int, int], ...]
+"""Ranges of all axes of an array but the last."""
 
 
 class Places(NamedTuple):
@@ -83,6 +88,8 @@ class DiskArray:
     """
 
     _tables: Array | None = None
+    _beside: Mapping[tuple[int, int], dict[_Lines, Array]] = MappingProxyType({})
+    """Ranges of a few columns that are read together, and what was read of each."""
     _memory: tuple[int, Array] | None = None
     """First of the rows of its images that are in memory, and those of all images as they are stored."""
 
@@ -136,6 +143,16 @@ class DiskArray:
         wide = [*((0, n) for n in self._whole[:-2]), ranges[-2], (0, self._whole[-1])]
         made = copy(self)
         made._memory = ranges[-2][0], self._stored_ranges(wide)
+        return made
+
+    def beside(self, columns: Sequence[tuple[int, int]]) -> DiskArray:
+        """Return it with some ranges of columns read together: what is read for one is kept for the others.
+
+        It is for one thread, and for few columns: others are read as ever.
+        """
+        origin = self._part[-1][0]
+        made = copy(self)
+        made._beside = {(origin + start, origin + stop): {} for start, stop in columns}
         return made
 
     def translated(self, tables: Array) -> DiskArray:
@@ -214,14 +231,28 @@ class DiskArray:
         wide = (*ranges[:-1], (0, self._whole[-1]))
         shape = (*made.shape[-2:-1], self._whole[-1])
         if made.ndim > 1 and made.shape[-1] * _FEW < self._whole[-1]:
-            _read_columns(self._file.fileno(), list(self._pieces(wide)), shape, slice(*ranges[-1]), made)
-            return made
+            return self._few_columns(ranges, list(self._pieces(wide)), shape)
         rows = made if tuple(ranges) == wide else np.empty(shape, self._stored)
         for place, offset in self._pieces(wide):
             _read(self._file.fileno(), made[place] if rows is made else rows, offset)
             if rows is not made:
                 made[place] = rows[..., slice(*ranges[-1])]
         return made
+
+    def _few_columns(
+        self, ranges: Sequence[tuple[int, int]], images: Sequence[tuple[tuple[int, ...], int]], shape: tuple[int, ...]
+    ) -> Array:
+        """Return a copy of what is stored in a few columns of images, given by place and offset in the file."""
+        start, stop = ranges[-1]
+        lines = tuple(ranges[:-1])
+        for (left, right), kept in self._beside.items():
+            if left <= start and stop <= right:
+                if lines not in kept:
+                    found = _read_columns(self._file.fileno(), images, lines, shape, self._stored, list(self._beside))
+                    for part, columns in zip(self._beside.values(), found, strict=True):
+                        part[lines] = columns
+                return kept[lines][..., start - left : stop - left].copy()
+        return _read_columns(self._file.fileno(), images, lines, shape, self._stored, [ranges[-1]])[0]
 
     def __getitem__(self, window: Any) -> Array:
         stored = self._stored_window(window)
@@ -291,13 +322,20 @@ def _read(file: int, part: Array, offset: int) -> None:
 
 
 def _read_columns(
-    file: int, images: Sequence[tuple[tuple[int, ...], int]], shape: tuple[int, ...], columns: slice, made: Array
-) -> None:
-    """Fill in some columns of images, given by place and offset in the file, through mappings of several at a time.
+    file: int,
+    images: Sequence[tuple[tuple[int, ...], int]],
+    lines: _Lines,
+    shape: tuple[int, ...],
+    stored: np.dtype[Any],
+    columns: Sequence[tuple[int, int]],
+) -> list[Array]:
+    """Return some ranges of columns of images, given by place and offset in the file.
 
-    A mapping for each image would take several times as long; what is mapped counts as memory of the process.
+    Files are mapped several images at a time: a mapping for each would take several times as long, and what is mapped
+    counts as memory of the process.
     """
-    size = math.prod(shape) * made.itemsize
+    made = [np.empty([b - a for a, b in (*lines, part)], stored) for part in columns]
+    size = math.prod(shape) * stored.itemsize
     if images and images[-1][1] + size > os.fstat(file).st_size:
         raise OSError("the file has become shorter while it was read")
     number = max(1, _MAPPED // max(1, size))
@@ -306,7 +344,11 @@ def _read_columns(
         first = near[0][1] // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
         with mmap.mmap(file, near[-1][1] + size - first, access=mmap.ACCESS_READ, offset=first) as mapped:
             for place, offset in near:
-                made[place] = np.ndarray(shape, made.dtype, mapped, offset - first)[..., columns]
+                rows = np.ndarray(shape, stored, mapped, offset - first)
+                for some, (left, right) in zip(made, columns, strict=True):
+                    some[place] = rows[..., left:right]
+                del rows  # else the mapping cannot be closed
+    return made
 
 
 def _write(file: int, part: Array, offset: int) -> None:

@@ -3,97 +3,26 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
-from calservice.disk import DiskArray, scratch_array
+from calservice.disk import DiskArray
 from calservice.model.block import ACCOUNTS, AXES, Array, Axis, Reach, Window
-from calservice.model.errors import NoScienceData
-from calservice.model.passes import BLOCK_BYTES, IMAGES, KEPT_BYTES, cut_windows, passes, region_windows, takes_images
+from calservice.model.passes import BLOCK_BYTES, KEPT_BYTES, cut_windows, passes, takes_images
 from calservice.model.step import ExposureInfo
+from calservice.run.ahead import looked_ahead, sampled
 from calservice.run.bands import Band, banded
-from calservice.run.chain import DTYPES, BoundStep, Chain, Recomputed, with_parts
+from calservice.run.chain import BoundStep, Chain, Recomputed, with_parts
+from calservice.run.state import Exposure
 
 __all__ = ["info_after", "run_fused"]
 
-_SAMPLES = 8
-"""Blocks that are looked at to save a pass."""
 _BANDS = 4
 """Of what may be kept in memory, the part that a band may take for the next one to be read meanwhile."""
-_GLANCE = 8
-"""How much smaller than a block is what is looked at first where that may be enough."""
-
-
-@dataclass
-class _Exposure:
-    """What all passes over an exposure share."""
-
-    info: ExposureInfo
-    whole: Window
-    arrays: dict[str, Array]
-    """Those of the exposure, and those made, as the last step that made them left them."""
-    told: MutableMapping[str, Any]
-    threads: int
-    block_bytes: int
-    kept_bytes: int
-    scratch: Path | None
-    made: set[str]
-    """Names of those made."""
-
-    def map(self, work: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
-        """Work on windows, or other things, some of them at the same time."""
-        if self.threads > 1 and len(items) > 1:
-            with ThreadPoolExecutor(self.threads) as pool:
-                return list(pool.map(work, items))
-        return [work(item) for item in items]
-
-    def size(self, name: str) -> int:
-        """Return the bytes of an array of all of the exposure."""
-        lengths = [getattr(self.whole, axis)[1] for axis in AXES[name]]
-        return int(np.prod(lengths) * np.dtype(DTYPES[name]).itemsize)
-
-    def forget(self, names: Collection[str]) -> None:
-        """Let go of arrays that are not needed any more."""
-        for name in names:
-            self.arrays.pop(name, None)
-            self.made.discard(name)
-
-    def shape(self, name: str, like: Array, whole: Collection[Axis]) -> tuple[int, ...]:
-        """Return the shape of an array: along axes that steps see whole that of a block, since they may drop rows."""
-        sizes = zip(AXES[name], like.shape, strict=True)
-        return tuple(n if axis in whole else getattr(self.whole, axis)[1] for axis, n in sizes)
-
-    def room(self, name: str, like: Array, whole: Collection[Axis]) -> Array:
-        """Return zeros for an array, on disk where it is too large to be kept in memory; single images never are."""
-        shape = self.shape(name, like, whole)
-        kept = self.kept_bytes if "group" in AXES[name] else self.kept_bytes // IMAGES
-        if self.size(name) > kept and {"integration", "row"} <= set(AXES[name]):
-            return cast(Array, scratch_array(shape, like.dtype, self.scratch))
-        # Zeroed on purpose: NumPy asks for huge pages for such arrays, and not for empty ones,
-        # and the first touch of small pages can take longer than all of the computing.
-        return np.zeros(shape, like.dtype)
-
-    def settled(self, bound: BoundStep, parts: Sequence[Any]) -> BoundStep:
-        """Complete a tally and note what it says.
-
-        Raises
-        ------
-        NoScienceData
-            Where it says that there is nothing to be made of the exposure.
-        """
-        tally = bound.step.tally
-        assert tally is not None
-        result = tally.finalize(tally.combine(parts), self.map)
-        reason = tally.verdict(result, bound.params, self.info)
-        if reason is not None:
-            raise NoScienceData(f"{bound.step.alias}: {reason}")
-        self.told.update(tally.metadata(result, bound.params, self.info))
-        return replace(bound, known=result)
 
 
 def run_fused(
@@ -155,7 +84,7 @@ def run_fused(
     made: set[str] = set()
     given = None if cuts is None else list(cuts)
     for part, rows in _by_size(steps, info):
-        exposure = _Exposure(info, _whole(arrays), arrays, told, threads, block_bytes, kept_bytes, scratch, made)
+        exposure = Exposure(info, _whole(arrays), arrays, told, threads, block_bytes, kept_bytes, scratch, made)
         _run_part(part, exposure, given, outputs if rows is None else None)
         if rows is not None:
             left = _without_rows(arrays, rows)
@@ -195,15 +124,15 @@ def _without_rows(arrays: Mapping[str, Array], rows: Array) -> dict[str, Array]:
 
 
 def _run_part(
-    steps: Sequence[BoundStep], exposure: _Exposure, cuts: Sequence[Window] | None, outputs: Collection[str] | None
+    steps: Sequence[BoundStep], exposure: Exposure, cuts: Sequence[Window] | None, outputs: Collection[str] | None
 ) -> None:
     """Run steps of which only the last may drop rows; what they make is put among the arrays of the exposure."""
     info = exposure.info
     prepared = [part for bound in steps for part in with_parts(bound, info)]
     parted = _passes(prepared, info) if steps else []
     for n, one in enumerate(parted):
-        ready = _looked_ahead(one.steps, exposure)
-        known = _sampled(one, ready, exposure)
+        ready = looked_ahead(one.steps, exposure)
+        known = sampled(ready, one.following, exposure)
         if known is not None:
             following = parted[n + 1]
             parted[n + 1] = replace(following, steps=(*ready, known, *following.steps[1:]))
@@ -246,74 +175,11 @@ def _passes(steps: Sequence[BoundStep], info: ExposureInfo) -> list[_Pass]:
     ]
 
 
-def _ahead(bound: BoundStep, info: ExposureInfo) -> Sequence[Window] | None:
-    tally = bound.step.tally
-    return None if tally is None or not bound.asks(info) or bound.known else tally.ahead(bound.params, info)
-
-
-def _looked_ahead(steps: Sequence[BoundStep], exposure: _Exposure) -> tuple[BoundStep, ...]:
-    """Complete the tallies that a few windows decide, or that are cheap to come by, before the pass itself."""
-    ready: list[BoundStep] = []
-    for bound in steps:
-        regions = _ahead(bound, exposure.info)
-        found = None if regions is None else _look_ahead(bound, ready, regions, exposure)
-        ready.append(found or bound)
-    return tuple(ready)
-
-
-def _sampled(one: _Pass, ready: Sequence[BoundStep], exposure: _Exposure) -> BoundStep | None:
-    """Return the step that waits for a pass if some of its blocks tell enough: then it need not wait."""
-    bound, info = one.following, exposure.info
-    if bound is None or bound.step.tally is None or bound.step.tally.enough is None or not ready:
-        return None
-    if takes_images(ready[-1].reach(info)) != takes_images(bound.reach(info)):
-        return None
-    return _look_ahead(bound, ready, (exposure.whole,), exposure, most=_SAMPLES)
-
-
-def _look_ahead(
-    bound: BoundStep,
-    before: Sequence[BoundStep],
-    regions: Sequence[Window],
-    exposure: _Exposure,
-    most: int | None = None,
-) -> BoundStep | None:
-    """Complete the tally of a step from regions, or from at most so many blocks of them; None if these are too few."""
-    reads = bound.tally_reads(exposure.info)
-    chain = Chain(tuple(before), exposure.arrays, exposure.info, exposure.whole).making(reads)
-    reach = chain.reach.then(Reach(bound.reach(exposure.info).whole - {"row", "column"}))  # as its kernel
-    windows = [w for region in regions for w in region_windows(region, reach, exposure.block_bytes)]
-    if most is not None:
-        if len(windows) <= 2 * most:
-            return None
-        windows = windows[len(windows) // most // 2 :: len(windows) // most]
-
-    def part(window: Window) -> Any:
-        block, _, _ = chain.run(window, reads)
-        return bound.tallied(block, window, chain.references(bound, window), exposure.info)
-
-    tally = bound.step.tally
-    assert tally is not None
-    parts: list[Any] = []
-    discarded = {group for b in before for group in b.step.discards(b.params, exposure.info)}
-    if tally.enough is not None and most is None:  # a part of a block often does, and the rest of it is saved
-        smaller = region_windows(regions[0], reach, exposure.block_bytes // _GLANCE)
-        glance = [part(smaller[len(smaller) // 2])]
-        if tally.enough(tally.combine(glance), discarded):
-            return exposure.settled(bound, glance)
-    size = len(windows) if tally.enough is None else exposure.threads
-    for n in range(0, len(windows), size):
-        parts += exposure.map(part, windows[n : n + size])
-        if tally.enough is not None and tally.enough(tally.combine(parts), discarded):
-            return exposure.settled(bound, parts)
-    return exposure.settled(bound, parts) if most is None else None
-
-
 class _Runner:
     """One pass over the blocks of an exposure."""
 
     def __init__(
-        self, one: _Pass, exposure: _Exposure, later: Sequence[BoundStep], outputs: Collection[str] | None
+        self, one: _Pass, exposure: Exposure, later: Sequence[BoundStep], outputs: Collection[str] | None
     ) -> None:
         self.steps = one.steps
         self.following = one.following

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, cast
@@ -159,23 +159,28 @@ class Chain:
         names = {name for bound in self.steps for name in bound.step.reads} | set(more)
         present = {*self.source, *_STARTED_AS_ZERO}
         block = Block({name: self._cut(name, grown) for name in AXES if name in names & present}, grown)
+        own = _owned(block.arrays)
         made: set[str] = set()
         parts: dict[int, Any] = {}
         for n, bound in enumerate(self.steps):
             if bound.step.kernel is None:
                 raise ValueError(f"{bound.step.alias} has no native kernel")
             block = self._shrunk(block, window, n)
-            if not bound.step.strided:
-                block = block.updated({k: np.ascontiguousarray(block[k]) for k in bound.step.reads if k in block})
-            own = _own(block)
-            spent = {name: block[name].copy() for name in bound.step.spends if name in block and name not in own}
-            block = block.updated(spent)
+            copies: dict[str, Array] = {}
+            for name in block.arrays.keys() & set(bound.step.reads):
+                strided = not (bound.step.strided or block[name].flags.c_contiguous)
+                if strided or (name in bound.step.spends and name not in own):
+                    copies[name] = block[name].copy()
+            block = block.updated(copies)
+            own |= copies.keys()
             references = self.references(bound, block.window)
             if tally and bound.step.tally is not None and not bound.asks(self.info):
                 parts[n] = bound.tallied(block, window, references, self.info)
             new = bound.step.kernel(block.updated(bound.known), references, bound.params, self.info)
             made |= set(new)
+            kept = {name for name, array in new.items() if name in block and array is block[name]}
             block = block.updated(new, own)
+            own = own - (new.keys() - kept) | _owned({name: block[name] for name in new.keys() - kept})
         return block, made, parts
 
     @cached_property
@@ -188,9 +193,12 @@ class Chain:
         return made[::-1]
 
     def _shrunk(self, block: Block, window: Window, n: int) -> Block:
-        """Return a view of a block without what only steps before number ``n`` see, where that is worth a copy."""
+        """Return a view of a block without what only steps before number ``n`` see, where that is worth a copy.
+
+        It costs none where all that follow work on views.
+        """
         inner = window.grown(self._halos[n], block.window)
-        worth = 1.0 if self.steps[n].step.strided else _WORTH
+        worth = 1.0 if all(bound.step.strided for bound in self.steps[n:]) else _WORTH
         if worth * math.prod(inner.shape) >= math.prod(block.window.shape):
             return block
         return block.cut(replace(inner, **{axis: getattr(block.window, axis) for axis in self.reach.whole}))
@@ -212,17 +220,31 @@ class Chain:
     def held(self, window: Window) -> Chain:
         """Return it with the rows of a window of references that are on disk in memory; it serves that window alone."""
         rows = slice(*window.row)
+        return self._with_references(lambda array: array.held(rows))
+
+    def beside(self, windows: Sequence[Window]) -> Chain:
+        """Return it for windows that differ in columns only; where these are few, those of all are read at once."""
+        columns = [self.seen(window).column for window in windows]
+
+        def beside(array: Any) -> Array:
+            return cast(Array, array.beside(columns) if isinstance(array, DiskArray) else array)
+
+        source = {name: beside(array) for name, array in self.source.items()}
+        return replace(self._with_references(lambda array: array.beside(columns)), source=source)
+
+    def _with_references(self, change: Callable[[DiskArray], DiskArray]) -> Chain:
+        """Return it with something done to images of references that are on disk."""
         image = (self.whole.row[1], self.whole.column[1])
 
-        def hold(array: Any) -> Array:
+        def changed(array: Any) -> Array:
             there = isinstance(array, DiskArray) and array.shape[-2:] == image
-            return cast(Array, array.held(rows) if there else array)
+            return cast(Array, change(array) if there else array)
 
         steps = [
             replace(
                 bound,
                 references={
-                    kind: replace(reference, arrays={n: hold(a) for n, a in reference.arrays.items()})
+                    kind: replace(reference, arrays={n: changed(a) for n, a in reference.arrays.items()})
                     for kind, reference in bound.references.items()
                 },
             )
@@ -247,9 +269,9 @@ class Chain:
         return np.array(part, dtype=DTYPES[name], order="C", copy=None if part.flags.writeable else True)
 
 
-def _own(block: Block) -> list[str]:
-    """Return which arrays of a block were made for it: those of an exposure in memory come as views of it."""
-    return [name for name, array in block.arrays.items() if array.flags.owndata and array.flags.writeable]
+def _owned(arrays: Mapping[str, Array]) -> set[str]:
+    """Return which of the arrays that were read or made for a block are its own: of what is in memory it has views."""
+    return {name for name, array in arrays.items() if array.flags.owndata and array.flags.writeable}
 
 
 def _read(source: DiskArray, window: tuple[slice, ...], dtype: type[np.generic]) -> Array:

@@ -190,7 +190,14 @@ def median_signals(
 
 
 @compiled
-def side_drifts(sides: tuple[Array, Array], good: tuple[Array, Array], parts: int, limit: float, made: Array) -> None:
+def side_drifts(
+    sides: tuple[Array, Array],
+    good: tuple[Array, Array],
+    parts: int,
+    limit: float,
+    groups: tuple[int, int],
+    made: Array,
+) -> None:
     """Find how far the reference pixels of each output have drifted since the first group: the mean of both sides.
 
     Parameters
@@ -198,21 +205,22 @@ def side_drifts(sides: tuple[Array, Array], good: tuple[Array, Array], parts: in
     sides : tuple of ndarray
         The left and the right ones, (integration, group, row, output) float32.
     good : tuple of ndarray
-        Which of these pixels may be used, (row, output) bool.
+        Which of these pixels may be used, (row, output) bool; some of each output and parity on each side.
     parts : int
         Two, if even and odd rows are told apart, else one.
     limit : float
         Of the clipped means, in standard deviations.
+    groups : tuple of int
+        Half-open range of the groups to look at.
     made : ndarray
-        (integration, group, parity, output) float64, zero; filled up to the first group with an output that has no good
-        pixel on one side.
+        (integration, group, parity, output) float64; filled for these groups.
     """
-    nints, ngroups, nrows, noutputs = sides[0].shape
+    nints, _, nrows, noutputs = sides[0].shape
     room, half = np.empty(nrows, np.float32), np.float32(0.5)
     most: Any = np.float32(limit)
     means, alike = np.empty(2), np.empty(2, np.bool_)
     for i in range(nints):
-        for g in range(1, ngroups):
+        for g in range(groups[0], groups[1]):
             for output in range(noutputs):
                 for part in range(parts):
                     for k in range(2):
@@ -221,9 +229,6 @@ def side_drifts(sides: tuple[Array, Array], good: tuple[Array, Array], parts: in
                         for y in range(part, nrows, parts):
                             room[count] = side[i, g, y, output] - side[i, 0, y, output]
                             count += usable[y, output]
-                        if count == 0:
-                            made[i, g] = 0.0
-                            return
                         mean, left = clipped(room[:count], most)
                         means[k], alike[k] = mean, left == 0
                     if alike[0] or alike[1]:

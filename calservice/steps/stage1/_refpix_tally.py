@@ -138,7 +138,7 @@ def signals_of(found: _Found | list[Pairs], each: Each) -> Mapping[str, Array]:
     if is_irs2(found.info):
         return {}
     if found.info.instrument == "MIRI":
-        return {"refpix_signals": _miri_signals(found)}
+        return {"refpix_signals": _miri_signals(found, each)}
     if single_output(found.info):
         return _single_signals(found)
     return _full_signals(found, each)
@@ -316,10 +316,10 @@ def _placed(info: ExposureInfo, prefix: str, columns: Array, rows: Array, single
     return {f"refpix_{prefix}{name}": np.ascontiguousarray(array) for name, array in found.items()}
 
 
-def _miri_signals(found: _Found) -> Array:
+def _miri_signals(found: _Found, each: Each) -> Array:
     """Signals of the four outputs of MIRI by integration, group, parity of the row and output.
 
-    Once an output has no usable reference pixel, nothing is subtracted any more.
+    Nothing is subtracted where an output lacks usable reference pixels on one side.
     """
     from calservice.steps.stage1._refpix_frames_kernels import side_drifts
 
@@ -328,5 +328,9 @@ def _miri_signals(found: _Found) -> Array:
     good = flags.map(lambda edge: (edge & DO_NOT_USE) == 0)
     made = np.zeros((info.nints, info.ngroups, 2, BORDER))
     parts = 2 if params.odd_even_rows else 1
-    side_drifts((values.left, values.right), (good.left, good.right), parts, params.siglimit, made)
+    if not all(side[part::parts].any(axis=0).all() for side in (good.left, good.right) for part in range(parts)):
+        return made
+    sides = (values.left, values.right), (good.left, good.right)
+    runs = [(max(1, part.start), part.stop) for part in _parts(info.ngroups, _TOGETHER, alone=False)]
+    each(lambda groups: side_drifts(*sides, parts, params.siglimit, groups, made), runs)
     return made

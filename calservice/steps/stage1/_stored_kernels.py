@@ -14,7 +14,7 @@ from numba import types
 from calservice.model.block import Array
 from calservice.steps.compiled import compiled
 
-__all__ = ["read_unsigned", "subtract_stored"]
+__all__ = ["read_unsigned", "subtract_known", "subtract_stored"]
 
 _BYTE, _HALF = np.uint16(8), np.uint16(1 << 15)
 _FAR, _NEAR, _SECOND, _THIRD = np.uint32(24), np.uint32(8), np.uint32(0xFF00), np.uint32(0xFF0000)
@@ -65,7 +65,7 @@ def subtract_stored(
     rows : ndarray
         Room for the rows of an image, (row, column of the file) uint32.
     data : ndarray
-        (integration, group, row, column) float32; changed.
+        (integration, group, row, column) float32; its first groups are changed.
     integrations : tuple of int
         Their half-open range.
 
@@ -93,3 +93,27 @@ def subtract_stored(
                 for x in range(ncols):
                     values[x] -= numbers[x]
     return int(offsets.size)
+
+
+@compiled
+def subtract_known(data: Array, first: int, images: Array, integrations: tuple[int, int]) -> None:
+    """Subtract images from the groups of some integrations, where they are not NaN.
+
+    Parameters
+    ----------
+    data : ndarray
+        (integration, group, row, column) float32; changed.
+    first : int
+        The group that the first image is for.
+    images : ndarray
+        (image, row, column) float32.
+    integrations : tuple of int
+        Their half-open range.
+    """
+    for g in range(images.shape[0]):
+        for y in range(data.shape[2]):
+            numbers = images[g, y]
+            for i in range(integrations[0], integrations[1]):
+                values = data[i, first + g, y]
+                for x in range(data.shape[3]):
+                    values[x] -= np.float32(0) if np.isnan(numbers[x]) else numbers[x]

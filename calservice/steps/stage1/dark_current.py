@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from calservice.disk import DiskArray
 from calservice.model.block import Array, Block, Reach
 from calservice.model.errors import ReferenceFileError
 from calservice.model.step import (
@@ -23,6 +22,7 @@ from calservice.model.step import (
     References,
     Step,
 )
+from calservice.steps.stage1._stored import subtract_images
 
 __all__ = ["STEP", "DarkCurrentParams"]
 
@@ -127,23 +127,7 @@ class _Dark:
 
     def subtract(self, data: Array, integrations: tuple[int, int], groups: tuple[int, int]) -> None:
         """Subtract the groups in a range, where the dark is `as_stored`, from those of some integrations, in place."""
-        from calservice.steps.stage1 import _dark_current_kernels, _stored_kernels
-
-        images: Any = self.images
-        rows, columns = (slice(0, n) for n in images.shape[-2:])
-        window = (*(slice(k, k + 1) for k in self.place), slice(*groups), rows, columns)
-        stored = isinstance(images, DiskArray) and images.kept_as == ">f4"
-        places = images.places(window) if stored else None
-        done = 0
-        if places is not None:
-            room = np.empty(places.shape, np.uint32)
-            where = places.file, places.offsets, places.first
-            done = _stored_kernels.subtract_stored(*where, room, data, integrations)
-        if done < data.shape[1]:  # of a file, this tells what is wrong with it
-            left = (*window[:-3], slice(groups[0] + done, groups[1]), rows, columns)
-            dark = np.ascontiguousarray(images[left], np.float32).reshape(-1)
-            for i in range(*integrations):
-                _dark_current_kernels.subtract_known(data[i, done:].reshape(-1), dark)
+        subtract_images(data, integrations, self.images, self.place, groups)
 
     def planes(self, groups: tuple[int, int], info: ExposureInfo) -> Sequence[Array]:
         """Return what to subtract from each of the exposure's groups in a range."""

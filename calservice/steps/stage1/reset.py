@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+import itertools
 
 import numpy as np
 
-from calservice.model.block import Array, Block, Reach, SomeGroups
+from calservice.model.block import Array, Block, Reach
 from calservice.model.errors import ReferenceFileError
 from calservice.model.step import ExposureInfo, Params, Reference, ReferenceNeed, References, Step
+from calservice.steps.stage1._stored import subtract_images
 
 __all__ = ["STEP", "ResetParams"]
 
@@ -32,7 +33,7 @@ def _extent(reference: Reference) -> tuple[int, int]:
     return int(nints), int(ngroups)
 
 
-def subtract(block: Block, references: References, params: ResetParams, info: ExposureInfo) -> dict[str, Any]:
+def subtract(block: Block, references: References, params: ResetParams, info: ExposureInfo) -> dict[str, Array]:
     """Subtract the reset anomaly from the first groups of a block.
 
     Parameters
@@ -59,26 +60,17 @@ def subtract(block: Block, references: References, params: ResetParams, info: Ex
     """
     reference = references["reset"]
     reset_nints, reset_ngroups = _extent(reference)
-    given = block["data"]
+    data, images = block["data"], reference["data"]
     (first, _), (start, _) = block.window.integration, block.window.group
-    count = max(0, min(reset_ngroups - start, given.shape[1]))
-    data = given[:, :count].copy()
+    count = max(0, min(reset_ngroups, images.shape[-3], start + data.shape[1]) - start)
     before = info.integration_start - 1
     end = info.integration_end if info.integration_end is not None else info.exposure_nints
-    planes: dict[int, Array] = {}
-    for i in range(len(given)):
-        number = before + first + i
-        if end is not None and number >= end:
-            break
-        k = min(number, reset_nints - 1)
-        if k not in planes:
-            anomaly = np.array(reference["data"][k, start:reset_ngroups], np.float32)[:count]
-            anomaly[np.isnan(anomaly)] = 0
-            planes[k] = anomaly
-        n = len(planes[k])
-        data[i, :n] -= planes[k]
-    pixeldq = block["pixeldq"] | np.asarray(reference["dq"], np.uint32)
-    return {"data": SomeGroups(slice(count), data), "pixeldq": pixeldq}
+    numbers = [before + first + i for i in range(len(data)) if end is None or before + first + i < end]
+    serving = [min(number, reset_nints - 1) for number in numbers]
+    for k, alike in itertools.groupby(range(len(serving)), key=serving.__getitem__):
+        some = list(alike)
+        subtract_images(data, (some[0], some[-1] + 1), images, (k,), (start, start + count))
+    return {"data": data, "pixeldq": block["pixeldq"] | np.asarray(reference["dq"], np.uint32)}
 
 
 def _not_applicable(references: References, params: ResetParams, info: ExposureInfo) -> str | None:
@@ -96,9 +88,9 @@ STEP = Step(
     kernel=subtract,
     reads=("data", "pixeldq"),
     writes=("data", "pixeldq"),
+    spends=("data",),
     references=(ReferenceNeed("reset", ("data", "dq"), subarray=False, needed=_is_miri),),
     reach=lambda params, info: Reach(),
-    strided=True,
     not_applicable=_not_applicable,
     supports=_supports,
     cal_step="reset",

@@ -42,8 +42,10 @@ def subtract(block: Block, references: References, params: SuperbiasParams, info
     reference = references["superbias"]
     raw = np.asarray(reference["data"], np.float32)
     bias = np.where(np.isnan(raw), np.float32(0), raw)
+    data = block["data"]
+    data -= bias
     made: dict[str, Array] = {
-        "data": block["data"] - bias,
+        "data": data,
         "pixeldq": block["pixeldq"] | np.asarray(reference["dq"], np.uint32),
     }
     if "zeroframe" in block:
@@ -63,9 +65,9 @@ STEP = Step(
     kernel=subtract,
     reads=("data", "pixeldq", "zeroframe"),
     writes=("data", "pixeldq", "zeroframe"),
+    spends=("data",),
     references=(ReferenceNeed("superbias", ("data", "dq")),),
     reach=lambda params, info: Reach(),
-    strided=True,
     supports=_supports,
     cal_step="superbias",
     official="jwst.superbias.SuperBiasStep",
