@@ -20,6 +20,7 @@ from calservice.model.step import Reference, ReferenceNeed
 
 __all__ = [
     "clear_cache",
+    "keep_loaded",
     "load_reference",
     "load_user_flags",
     "load_user_mask",
@@ -61,11 +62,13 @@ _KEYWORDS: Mapping[str, str] = {
 """Header keywords by the metadata path that stdatamodels gives them."""
 
 _CACHE_BYTES = 2 * 1024**3
+_CACHE_FILES = 64
+_SMALL = 2**20
 _Key = tuple[str, int, int, ReferenceNeed]
 
 
 class _Cache:
-    """References of this process, most recently used last, within a number of bytes."""
+    """References of this process, most recently used last, within a number of bytes and of files, which stay open."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -81,8 +84,16 @@ class _Cache:
     def put(self, key: _Key, reference: Reference) -> None:
         with self._lock:
             self._held[key] = reference
-            while len(self._held) > 1 and sum(map(_bytes, self._held.values())) > self._limit:
+            while len(self._held) > _CACHE_FILES or (len(self._held) > 1 and self._bytes() > self._limit):
                 self._held.popitem(last=False)
+
+    def _bytes(self) -> int:
+        return sum(map(_bytes, self._held.values()))
+
+    def drop(self, reference: Reference) -> None:
+        """Forget a reference."""
+        with self._lock:
+            self._held = OrderedDict((key, held) for key, held in self._held.items() if held is not reference)
 
     def clear(self) -> None:
         with self._lock:
@@ -149,6 +160,16 @@ def load_reference(path: str | Path, need: ReferenceNeed) -> Reference:
         )
     _cache.put(key, reference)
     return reference
+
+
+def keep_loaded(path: str | Path, need: ReferenceNeed) -> None:
+    """Load what a step needs of a reference file for later calls, unless it takes more than a little memory.
+
+    Parameters and errors are those of `load_reference`.
+    """
+    reference = load_reference(path, need)
+    if _bytes(reference) > _SMALL:
+        _cache.drop(reference)
 
 
 def _load_fits(path: str | Path, need: ReferenceNeed) -> Reference:

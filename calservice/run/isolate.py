@@ -127,6 +127,7 @@ class Isolate:
         self,
         function: Callable[..., Any],
         *args: Any,
+        before: Callable[..., object] | None = None,
         folder: Path | None = None,
         stopped: Callable[[], bool] | None = None,
     ) -> ChildEnd:
@@ -136,6 +137,9 @@ class Isolate:
         ----------
         function, *args
             What to call. Function, arguments and result must be picklable.
+        before : callable, optional
+            Called with the same arguments in the warm process, for what this child and later ones inherit. Whatever it
+            raises is passed over: the child will meet it, too.
         folder : Path, optional
             Where request and answer are passed; the system's temporary folder by default.
         stopped : callable, optional
@@ -150,7 +154,7 @@ class Isolate:
         """
         with tempfile.TemporaryDirectory(prefix="calservice-call-", dir=folder) as place:
             request = Path(place, "request")
-            request.write_bytes(pickle.dumps((function, args)))
+            request.write_bytes(pickle.dumps((function, args, before)))
             reply = self._ask(request, stopped)
             answer = Path(place, "answer")
             # written by our own child

@@ -390,9 +390,11 @@ def record_context(model: Any, context: str | None) -> None:
     """Record in a model the version of crds, and the context that references were selected with."""
     from crds import __version__ as crds_version
 
-    model.meta.ref_file.crds.sw_version = crds_version
-    if context is not None:
-        model.meta.ref_file.crds.context_used = context
+    told = model.meta.ref_file.crds
+    if told.sw_version != crds_version:  # each change is checked against the schema, which takes its time
+        told.sw_version = crds_version
+    if context is not None and told.context_used != context:
+        told.context_used = context
 
 
 def stamp_version(model: Any) -> None:

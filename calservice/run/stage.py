@@ -41,7 +41,7 @@ from calservice.run import logs
 from calservice.run.saving import Saver
 from calservice.run.sealing import Sealing
 
-__all__ = ["Failure", "run_stage", "versions"]
+__all__ = ["Failure", "load_references", "run_stage", "versions"]
 
 log = logging.getLogger("calservice.run")
 _PUBLISHED_AT_A_TIME = 4
@@ -123,6 +123,22 @@ def run_stage(
             return Failure(str(fault))
         return replace(outcome, status="FAILED", message=str(fault), error=type(fault).__name__, products=())
     return outcome
+
+
+def load_references(stage: Stage, *others: object) -> None:
+    """Load what native steps need of the references of a stage, for all stages that this process is forked for.
+
+    Exposures of a program have most of them in common. Images stay on disk, and little else is kept.
+    """
+    from calservice.references.load import keep_loaded
+    from calservice.steps.registry import NATIVE
+
+    for alias in stage.engines:
+        step = NATIVE.get(alias)
+        for need in step.references if step is not None else ():
+            for use in stage.references:
+                if use.reftype == need.reftype and use.step in ("", alias) and use.path.endswith(".fits"):
+                    keep_loaded(use.path, need)
 
 
 def _made_already(stage: Stage, store: Store) -> tuple[str, ...] | None:

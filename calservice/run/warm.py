@@ -75,10 +75,12 @@ class Warm:
         for request in requests:
             if "kill" in request or request["id"] in unwanted:
                 continue
+            place = Path(request["request"])
+            _prepare(place)
             parent, pid = os.getpid(), os.fork()
             if pid == 0:
                 watch.close()
-                _child(Path(request["request"]), parent, (0, self.out.fileno(), *pipes))
+                _child(place, parent, (0, self.out.fileno(), *pipes))
             self.children[pid] = request["id"]
         return True
 
@@ -110,6 +112,14 @@ def _kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
+def _prepare(request: Path) -> None:
+    """Do what this process is asked to do before the child is forked."""
+    with contextlib.suppress(Exception):  # which the child will meet, too, and tell of
+        _, args, before = pickle.loads(request.read_bytes())
+        if before is not None:
+            before(*args)
+
+
 def _child(request: Path, parent: int, inherited: tuple[int, ...]) -> None:
     """Run one request in this freshly forked process and end it."""
     code = 1
@@ -122,7 +132,7 @@ def _child(request: Path, parent: int, inherited: tuple[int, ...]) -> None:
             with contextlib.suppress(OSError):
                 os.close(descriptor)
         os.open(os.devnull, os.O_RDONLY)
-        function, args = pickle.loads(request.read_bytes())
+        function, args, _ = pickle.loads(request.read_bytes())
         answer: tuple[str, Any] = ("", function(*args))
         code = 0
     except BaseException as fault:  # noqa: BLE001 - whatever it was, this process ends here
