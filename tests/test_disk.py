@@ -63,6 +63,24 @@ def test_windows_are_those_of_the_array(
         np.testing.assert_array_equal(found, whole[inner])
 
 
+def test_few_columns_are_read_beside_each_other(tmp_path: Path) -> None:
+    path, shape = tmp_path / "array", (3, 4, 6, 90)
+    numbers = np.random.default_rng(7).normal(size=shape).astype(">f4")
+    path.write_bytes(bytes(11) + numbers.tobytes())
+    array = DiskArray(path, ">f4", shape, 11)
+    for cut, meant in ((array, numbers), (cut_image(array, slice(1, 6), slice(5, 88)), numbers[..., 1:6, 5:88])):
+        last = meant.shape[-1]
+        sides = cut.beside([(0, 5), (last - 4, last)])
+        np.testing.assert_array_equal(sides[1:, :3, 2:4, 1:4], meant[1:, :3, 2:4, 1:4])
+        np.testing.assert_array_equal(sides[..., 0, 40:44], meant[..., 0, 40:44])
+        np.testing.assert_array_equal(sides[0, ..., 20:83], meant[0, ..., 20:83])
+        path.write_bytes(bytes(100))  # of the other side, the same rows are there already
+        np.testing.assert_array_equal(sides[1:, :3, 2:4, last - 3 : last], meant[1:, :3, 2:4, last - 3 : last])
+        with pytest.raises(OSError, match="shorter"):
+            sides[:, :3, 2:4, last - 3 : last]
+        path.write_bytes(bytes(11) + numbers.tobytes())
+
+
 @settings(max_examples=40, deadline=None)
 @given(window=windows(SHAPE[:-1]))
 def test_what_is_written_is_there(tmp_path_factory: pytest.TempPathFactory, window: tuple[slice | int, ...]) -> None:

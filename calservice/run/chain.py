@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from calservice.disk import DiskArray, cut_image
-from calservice.model.block import AXES, Array, Axis, Block, Reach, Window
+from calservice.model.block import AXES, Array, Axis, Block, Reach, SomeGroups, Window
 from calservice.model.step import ExposureInfo, Params, References, Step
 
 __all__ = ["DTYPES", "BoundStep", "Chain", "Recomputed", "with_parts"]
@@ -159,7 +159,7 @@ class Chain:
         names = {name for bound in self.steps for name in bound.step.reads} | set(more)
         present = {*self.source, *_STARTED_AS_ZERO}
         block = Block({name: self._cut(name, grown) for name in AXES if name in names & present}, grown)
-        own = _owned(block.arrays)
+        own = _owned(block.arrays) | {name for name in block.arrays if isinstance(self.source.get(name), DiskArray)}
         made: set[str] = set()
         parts: dict[int, Any] = {}
         for n, bound in enumerate(self.steps):
@@ -178,9 +178,12 @@ class Chain:
                 parts[n] = bound.tallied(block, window, references, self.info)
             new = bound.step.kernel(block.updated(bound.known), references, bound.params, self.info)
             made |= set(new)
-            kept = {name for name, array in new.items() if name in block and array is block[name]}
+            some = {name for name, array in new.items() if isinstance(array, SomeGroups)}  # of its own, or of a copy
+            others = {
+                name: array for name, array in new.items() if name not in some and array is not block.arrays.get(name)
+            }
             block = block.updated(new, own)
-            own = own - (new.keys() - kept) | _owned({name: block[name] for name in new.keys() - kept})
+            own = (own | some) - others.keys() | _owned(others)
         return block, made, parts
 
     @cached_property
@@ -270,7 +273,7 @@ class Chain:
 
 
 def _owned(arrays: Mapping[str, Array]) -> set[str]:
-    """Return which of the arrays that were read or made for a block are its own: of what is in memory it has views."""
+    """Return which of the arrays that were taken or made for a block are its own: of what is in memory it has views."""
     return {name for name, array in arrays.items() if array.flags.owndata and array.flags.writeable}
 
 

@@ -95,6 +95,11 @@ def test_globals_do_not_leak_into_the_next_call(warm: Isolate, calls: Any) -> No
     assert [warm.run(calls.count).result for _ in range(3)] == [1, 1, 1]
 
 
+def test_children_inherit_what_the_warm_process_did_before(warm: Isolate, calls: Any) -> None:
+    assert [warm.run(calls.count, before=before).result for before in (calls.count, None, calls.count)] == [2, 2, 3]
+    assert warm.run(calls.power, 3, 4, before=calls.refuse).result == 81
+
+
 def test_a_killed_child_is_an_outcome(warm: Isolate, calls: Any) -> None:
     end = warm.run(calls.kill_itself, signal.SIGKILL)
 
