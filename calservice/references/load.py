@@ -12,7 +12,8 @@ from typing import Any, cast
 import numpy as np
 from astropy.io import fits
 
-from calservice.disk import image_on_disk, is_plain_fits, looked_up, table_on_disk
+from calservice.disk import looked_up
+from calservice.fits_on_disk import image_on_disk, is_plain_fits, table_on_disk
 from calservice.model.block import Array
 from calservice.model.dqflags import PIXEL_FLAGS
 from calservice.model.errors import ReferenceFileError

@@ -166,24 +166,14 @@ class Chain:
             if bound.step.kernel is None:
                 raise ValueError(f"{bound.step.alias} has no native kernel")
             block = self._shrunk(block, window, n)
-            copies: dict[str, Array] = {}
-            for name in block.arrays.keys() & set(bound.step.reads):
-                strided = not (bound.step.strided or block[name].flags.c_contiguous)
-                if strided or (name in bound.step.spends and name not in own):
-                    copies[name] = block[name].copy()
-            block = block.updated(copies)
-            own |= copies.keys()
+            copies = _copies(block, bound.step, own)
+            block, own = block.updated(copies), own | copies.keys()
             references = self.references(bound, block.window)
             if tally and bound.step.tally is not None and not bound.asks(self.info):
                 parts[n] = bound.tallied(block, window, references, self.info)
             new = bound.step.kernel(block.updated(bound.known), references, bound.params, self.info)
             made |= set(new)
-            some = {name for name, array in new.items() if isinstance(array, SomeGroups)}  # of its own, or of a copy
-            others = {
-                name: array for name, array in new.items() if name not in some and array is not block.arrays.get(name)
-            }
-            block = block.updated(new, own)
-            own = (own | some) - others.keys() | _owned(others)
+            block, own = block.updated(new, own), _own_after(block, new, own)
         return block, made, parts
 
     @cached_property
@@ -275,6 +265,27 @@ class Chain:
 def _owned(arrays: Mapping[str, Array]) -> set[str]:
     """Return which of the arrays that were taken or made for a block are its own: of what is in memory it has views."""
     return {name for name, array in arrays.items() if array.flags.owndata and array.flags.writeable}
+
+
+def _copies(block: Block, step: Step, own: set[str]) -> dict[str, Array]:
+    """Return copies of the arrays that a step cannot take as they are: views, or what it is to overwrite."""
+    made: dict[str, Array] = {}
+    for name in block.arrays.keys() & set(step.reads):
+        cut = not (step.strided or block[name].flags.c_contiguous)
+        if cut or (name in step.spends and name not in own):
+            made[name] = block[name].copy()
+    return made
+
+
+def _own_after(block: Block, new: Mapping[str, Array | SomeGroups], own: set[str]) -> set[str]:
+    """Return which arrays are a block's own once a kernel has made new ones of it."""
+    made, some = {}, set()
+    for name, array in new.items():
+        if isinstance(array, SomeGroups):
+            some.add(name)  # put into its own, or into a copy
+        elif array is not block.arrays.get(name):
+            made[name] = array
+    return (own | some) - made.keys() | _owned(made)
 
 
 def _read(source: DiskArray, window: tuple[slice, ...], dtype: type[np.generic]) -> Array:

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from calservice.disk import image_on_disk, is_plain_fits
+from calservice.fits_on_disk import image_on_disk, is_plain_fits
 from calservice.model.block import AXES, Array
 from calservice.run.chain import DTYPES
 from calservice.run.schemas import schema_of
