@@ -10,7 +10,7 @@ import sys
 from functools import lru_cache, wraps
 from typing import Any
 
-__all__ = ["keep_blocks", "load_kernels", "ready"]
+__all__ = ["keep_blocks", "load_extensions", "load_kernels", "ready"]
 
 _TRIM, _MAP = -1, -3
 _KEPT_SCHEMAS = 16
@@ -21,12 +21,30 @@ def ready() -> None:
     """Bring what stages need into memory: the schemas of datamodels, extensions of ASDF, and compiled kernels."""
     from calservice.run import models, stage
 
+    load_extensions()
     _keep_schemas()
     _keep_settings()
     _open_and_save()
     models.cal_steps()
     stage.versions()
     load_kernels()
+
+
+def load_extensions() -> None:
+    """Load the extensions of ASDF, whose manifests it reads with the slow parser: here with that of libyaml.
+
+    They are some fifty files, a second of each process that opens a first model. Later calls find them loaded.
+    """
+    import asdf
+    import yaml
+
+    parsers: Any = yaml
+    slow = parsers.SafeLoader
+    parsers.SafeLoader = getattr(yaml, "CSafeLoader", slow)
+    try:
+        _ = asdf.get_config().extensions
+    finally:
+        parsers.SafeLoader = slow
 
 
 def _keep_schemas() -> None:

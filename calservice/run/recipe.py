@@ -26,7 +26,7 @@ from calservice.run.chain import BoundStep
 from calservice.run.held import Held
 from calservice.run.hooks import run_hooks
 from calservice.run.optional import optional_products, recorded_references, save_tree, without_optional
-from calservice.run.ready import keep_blocks
+from calservice.run.ready import keep_blocks, load_extensions
 from calservice.run.records import recorded
 from calservice.run.results import put_metadata, put_results
 from calservice.run.saving import Saver
@@ -66,6 +66,7 @@ def run(stage: Stage, primary: Path, out: Path, threads: int, saver: Saver) -> t
         else whatever a step failed with.
     """
     keep_blocks()
+    load_extensions()
     with recorded() as records:
         try:
             return _Runner(stage, primary, out, threads, records, saver).run()

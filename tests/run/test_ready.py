@@ -22,3 +22,21 @@ assert fits.conf.lazy_load_hdus == before["lazy_load_hdus"]
 
 def test_settings_that_are_kept_follow_changes() -> None:
     subprocess.run([sys.executable, "-c", _SETTINGS], check=True, timeout=60)
+
+_EXTENSIONS = """
+import asdf, yaml
+from calservice.run import ready
+
+slow = yaml.SafeLoader
+ready.load_extensions()
+assert yaml.SafeLoader is slow
+files = asdf.get_config().resource_manager
+manifests = [uri for uri in files if "/manifests/" in uri]
+assert len(manifests) > 20
+for uri in manifests:
+    assert yaml.load(files[uri], yaml.CSafeLoader) == yaml.load(files[uri], slow), uri
+"""
+
+
+def test_extensions_are_read_as_by_the_slow_parser() -> None:
+    subprocess.run([sys.executable, "-c", _EXTENSIONS], check=True, timeout=60)
