@@ -18,13 +18,14 @@ ROOT = Path(calservice.__file__).parent
 # What each part of the package may import of the others. Itself, and `calservice` for its version, always.
 MODEL = {"model"}
 STEPS = MODEL | {"steps", "disk"}
-PLAN = STEPS | {"recipes", "engines", "references", "products", "plan"}
+PLAN = STEPS | {"fits_on_disk", "recipes", "engines", "references", "products", "plan"}
 RUN = PLAN | {"run"}
 ALLOWED: dict[str, set[str]] = {
     "model": set(),
     "steps": MODEL | {"disk"},
     "disk": MODEL,
-    "references": MODEL | {"disk"},
+    "fits_on_disk": MODEL | {"disk"},
+    "references": MODEL | {"disk", "fits_on_disk"},
     "products": MODEL,
     "recipes": STEPS,
     "engines": STEPS | {"recipes", "references", "products"},

@@ -23,6 +23,7 @@ assert fits.conf.lazy_load_hdus == before["lazy_load_hdus"]
 def test_settings_that_are_kept_follow_changes() -> None:
     subprocess.run([sys.executable, "-c", _SETTINGS], check=True, timeout=60)
 
+
 _EXTENSIONS = """
 import asdf, yaml
 from calservice.run import ready
