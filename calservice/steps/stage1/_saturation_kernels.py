@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from calservice.model.block import Array
-from calservice.model.dqflags import AD_FLOOR, DO_NOT_USE, SATURATED
-from calservice.steps.compiled import compiled
+from calservice.model.dqflags import AD_FLOOR, DO_NOT_USE, NO_SAT_CHECK, SATURATED
+from calservice.steps.compiled import compiled, inlined
 
 __all__ = [
     "clear_saturated",
@@ -14,10 +16,14 @@ __all__ = [
     "flag_saturated",
     "flag_second_group",
     "flag_second_group_irs2",
+    "saturates_late",
+    "settle_thresholds",
 ]
 
 _FLOOR = AD_FLOOR | DO_NOT_USE
 _SPENT = SATURATED | DO_NOT_USE
+_GLANCE = 64
+"""Pixels that are looked at together: few have anything to look for."""
 
 
 @compiled
@@ -111,18 +117,56 @@ def _hidden(first: np.float32, second: np.float32, limit: np.float32, bias: np.f
     return bool(expected < np.float64(limit)) and bool(np.float32(second - first) > left)
 
 
+@inlined
+def _begins_late(second: Any, third: Any) -> Any:
+    """Whether one of some pixels is saturated in the third group, and not in the second."""
+    some = np.uint8(0)
+    for x in range(second.size):
+        some |= third[x] & ~second[x]
+    return (some & SATURATED) != 0
+
+
+@compiled
+def saturates_late(groupdq: Array) -> bool:
+    """Whether a pixel is saturated from its third group on: its second one may hide what the third shows."""
+    for i in range(groupdq.shape[0]):
+        for y in range(groupdq.shape[2]):
+            if _begins_late(groupdq[i, 1, y], groupdq[i, 2, y]):
+                return True
+    return False
+
+
+@compiled
+def settle_thresholds(threshold: Array, flags: Array, unchecked: Array, unreachable: float) -> None:
+    """Flag pixels that have no threshold, and give those flagged so one that nothing reaches; all are changed."""
+    nrows, ncols = threshold.shape
+    highest: Any = np.float32(unreachable)
+    for y in range(nrows):
+        limits, bits, marks = threshold[y], flags[y], unchecked[y]
+        for x in range(ncols):
+            flag = bits[x] | np.uint32(NO_SAT_CHECK if np.isnan(limits[x]) else 0)
+            free = (flag & np.uint32(NO_SAT_CHECK)) != 0
+            bits[x] = flag
+            limits[x] = highest if free else limits[x]
+            marks[x] = free
+
+
 @compiled
 def flag_second_group(data: Array, groupdq: Array, threshold: Array, bias: Array, nframes: int) -> None:
     """Do not use second groups that hide saturation which the third group shows."""
     nints, _, nrows, ncols = data.shape
     for i in range(nints):
         for y in range(nrows):
-            for x in range(ncols):
-                third = (groupdq[i, 2, y, x] & SATURATED) != 0
-                if third and (groupdq[i, 1, y, x] & SATURATED) == 0:
-                    limit = threshold[y, x]
-                    if _hidden(data[i, 0, y, x], data[i, 1, y, x], limit, bias[y, x], nframes):
-                        groupdq[i, 1, y, x] |= DO_NOT_USE
+            for start in range(0, ncols, _GLANCE):
+                stop = min(start + _GLANCE, ncols)
+                if not _begins_late(groupdq[i, 1, y, start:stop], groupdq[i, 2, y, start:stop]):
+                    continue
+                for x in range(start, stop):
+                    third = (groupdq[i, 2, y, x] & SATURATED) != 0
+                    if third and (groupdq[i, 1, y, x] & SATURATED) == 0:
+                        limit = threshold[y, x]
+                        if _hidden(data[i, 0, y, x], data[i, 1, y, x], limit, bias[y, x], nframes):
+                            groupdq[i, 1, y, x] |= DO_NOT_USE
 
 
 @compiled

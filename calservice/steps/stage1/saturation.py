@@ -7,14 +7,13 @@ from pydantic import Field
 
 from calservice.disk import cut_image
 from calservice.model.block import Array, Block, Reach
-from calservice.model.dqflags import NO_SAT_CHECK
 from calservice.model.step import ExposureInfo, Params, ReferenceNeed, References, Step
 from calservice.steps.arrays import owned
 from calservice.steps.stage1._refpix_irs2_layout import NORMAL, REFERENCE
 
 __all__ = ["STEP", "SaturationParams", "irs2_science_rows", "unsupported_irs2"]
 
-_UNREACHABLE = np.float32(65536)
+_UNREACHABLE = 65536.0
 """A threshold above the 16-bit A-to-D converter, for pixels that cannot be checked. DN."""
 
 
@@ -71,12 +70,13 @@ def _thresholds(
     references: References, rows: slice = slice(None), columns: slice = slice(None)
 ) -> tuple[Array, Array, Array]:
     """Return thresholds in DN, where there is none to check against, and flags for PIXELDQ."""
+    from calservice.steps.stage1._saturation_kernels import settle_thresholds
+
     threshold, flags = (cut_image(references["saturation"][name], rows, columns) for name in ("data", "dq"))
     threshold, flags = owned(threshold, np.float32), owned(flags, np.uint32)
-    flags[np.isnan(threshold)] |= np.uint32(NO_SAT_CHECK)
-    unchecked = (flags & NO_SAT_CHECK) != 0
-    threshold[unchecked] = _UNREACHABLE
-    return threshold, unchecked.astype(np.uint8), flags
+    unchecked = np.empty(threshold.shape, np.uint8)
+    settle_thresholds(threshold, flags, unchecked, _UNREACHABLE)
+    return threshold, unchecked, flags
 
 
 def _bias(references: References, like: Array) -> Array:
@@ -122,7 +122,7 @@ def flag(block: Block, references: References, params: SaturationParams, info: E
     if params.use_readpatt:
         if info.nframes > 1:
             kernels.flag_averaged(data, groupdq, threshold, unchecked, info.nframes, grow)
-        if data.shape[1] > 2:
+        if data.shape[1] > 2 and kernels.saturates_late(groupdq):
             bias = _bias(references, threshold)
             kernels.flag_second_group(data, groupdq, threshold, bias, info.nframes)
     made: dict[str, Array] = {"groupdq": groupdq, "pixeldq": block["pixeldq"] | flags}
