@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -107,11 +108,14 @@ def _bytes(reference: Reference) -> int:
 
 
 _cache = _Cache(_CACHE_BYTES)
+_large: set[_Key] = set()
+"""What `keep_loaded` need not load again to find that it takes too much memory."""
 
 
 def clear_cache() -> None:
     """Forget all references that this process holds."""
     _cache.clear()
+    _large.clear()
 
 
 def load_reference(path: str | Path, need: ReferenceNeed) -> Reference:
@@ -139,8 +143,7 @@ def load_reference(path: str | Path, need: ReferenceNeed) -> Reference:
         If the file is missing or is no readable FITS file, or has none of the arrays.
     """
     try:
-        status = Path(path).stat()
-        key = (str(path), status.st_mtime_ns, status.st_size, need)
+        key = _key(path, need)
         known = _cache.get(key)
         if known is not None:
             return known
@@ -168,9 +171,19 @@ def keep_loaded(path: str | Path, need: ReferenceNeed) -> None:
 
     Parameters and errors are those of `load_reference`.
     """
+    with suppress(OSError):  # which loading tells of
+        if _key(path, need) in _large:
+            return
     reference = load_reference(path, need)
     if _bytes(reference) > _SMALL:
+        _large.add(_key(path, need))
         _cache.drop(reference)
+
+
+def _key(path: str | Path, need: ReferenceNeed) -> _Key:
+    """Return by what a reference is known to be the same."""
+    status = Path(path).stat()
+    return str(path), status.st_mtime_ns, status.st_size, need
 
 
 def _load_fits(path: str | Path, need: ReferenceNeed) -> Reference:

@@ -43,6 +43,15 @@ def test_what_is_small_or_on_disk_is_kept_and_what_takes_memory_is_not(tmp_path:
     assert isinstance(load.load_reference(stored, NEED)["data"], DiskArray)
 
 
+def test_what_is_not_kept_is_not_loaded_again_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, loaded = written(tmp_path / "large.fits", "f8", 1024), []
+    whole = load._load_fits
+    monkeypatch.setattr(load, "_load_fits", lambda *args: loaded.append(args) or whole(*args))
+    for _ in range(3):
+        load.keep_loaded(path, NEED)
+    assert len(loaded) == 1
+
+
 def test_a_file_that_changed_is_loaded_again(tmp_path: Path) -> None:
     path = written(tmp_path / "gain.fits", "f4")
     load.keep_loaded(path, NEED)
