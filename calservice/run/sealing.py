@@ -26,8 +26,9 @@ class Sealing:
     Parameters
     ----------
     threads : int
-        Threads that sum up a file together, one file after the other. With one, that begins when the sums are asked
-        for: a single thread has better things to do before.
+        Files that are summed up at the same time, each by one thread: several threads on one file wait for each
+        other at every piece, and for much longer where other work takes their processors. With one, that begins when
+        the sums are asked for: a single thread has better things to do before.
     flush : bool
         Whether products are to be on the disk of this machine.
     """
@@ -35,7 +36,7 @@ class Sealing:
     def __init__(self, threads: int, *, flush: bool) -> None:
         self._threads = threads
         self._flush = flush
-        self._summing = ThreadPoolExecutor(1)
+        self._summing = ThreadPoolExecutor(threads)
         self._flushing = ThreadPoolExecutor(_FLUSHED_AT_A_TIME)
         self._sums: dict[Path, tuple[_Seen, Future[str]]] = {}
         self._flushed: dict[Path, tuple[_Seen, Future[None]]] = {}
@@ -84,7 +85,7 @@ class Sealing:
         """Return the sum of a file, begun anew where it is another than before."""
         seen = _seen(path)
         if path not in self._sums or self._sums[path][0] != seen:
-            self._sums[path] = seen, self._summing.submit(checksum, path, self._threads)
+            self._sums[path] = seen, self._summing.submit(checksum, path)
         return self._sums[path][1]
 
 
