@@ -8,6 +8,7 @@ import mmap
 import operator
 import os
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from pathlib import Path
@@ -23,13 +24,18 @@ __all__ = [
     "DiskArray",
     "DiskTable",
     "Places",
+    "as_stored",
     "cut_image",
+    "in_parts",
     "looked_up",
+    "room_for",
     "scratch_array",
 ]
 
 _FEW = 16
 """Windows with so many times fewer columns than there are do not have whole rows read."""
+_TURNED = 512 * 2**10
+"""Bytes whose order is changed at a time: they stay in the cache."""
 _MAPPED = 64 * 2**20
 """Bytes of images that are mapped at a time."""
 
@@ -111,6 +117,11 @@ class DiskArray:
     def ndim(self) -> int:
         """Number of axes."""
         return len(self._part)
+
+    @property
+    def offset(self) -> int:
+        """Where the whole of what it is a part of begins in the file."""
+        return self._offset
 
     @property
     def size(self) -> int:
@@ -245,10 +256,25 @@ class DiskArray:
                 return kept[lines][..., start - left : stop - left].copy()
         return _read_columns(self._file.fileno(), images, lines, shape, self._stored, [ranges[-1]])[0]
 
+    def _native_ranges(self, ranges: Sequence[tuple[int, int]]) -> Array:
+        """Return a copy of what is stored in a range of each axis, in the byte order of this machine."""
+        native = self._stored.newbyteorder("=")
+        whole_rows = ranges[-1] == (0, self._whole[-1])
+        if native == self._stored or self._memory is not None or not whole_rows:
+            return self._stored_ranges(ranges).astype(native, copy=False)
+        made = np.empty([stop - start for start, stop in ranges], native)
+        for place, offset in self._pieces(ranges):
+            end = offset
+            for some in in_parts(made[place]):
+                stored = room_for(some.shape, self._stored)
+                _read(self._file.fileno(), stored, end)
+                some[...] = stored
+                end += stored.nbytes
+        return made
+
     def __getitem__(self, window: Any) -> Array:
-        stored = self._stored_window(window)
-        native = stored.astype(stored.dtype.newbyteorder("="), copy=False)  # which is faster than swapping in place
-        found: Array = native.view(self.dtype)
+        ranges, left_out = self._ranges(window)
+        found: Array = self._native_ranges(ranges).squeeze(left_out).view(self.dtype)
         if self._unsigned:
             found ^= self.dtype.type(1 << (8 * self.dtype.itemsize - 1))
         return found if self._tables is None else looked_up(found, self._tables)
@@ -257,10 +283,20 @@ class DiskArray:
         ranges, _ = self._ranges(window)
         if ranges[-1] != (0, self._whole[-1]):
             raise IndexError(f"an array on disk is written in windows of all columns, not {window}")
-        shape = [stop - start for start, stop in ranges]
-        stored = np.ascontiguousarray(np.broadcast_to(values, shape), self._stored)
+        given = np.broadcast_to(values, [stop - start for start, stop in ranges])
         for place, offset in self._pieces(ranges):
-            _write(self._file.fileno(), stored[place], offset)
+            end = offset
+            for some in in_parts(given[place]):
+                end = self._put(as_stored(some, self._stored, self._unsigned), end)
+            self._put_all(offset, end)
+
+    def _put(self, stored: Array, offset: int) -> int:
+        """Write what is ready to be stored to a place in the file; return where it ends."""
+        _write(self._file.fileno(), stored, offset)
+        return offset + stored.nbytes
+
+    def _put_all(self, start: int, end: int) -> None:
+        """Take note that rows of an image are written."""
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Array:
         whole = self[...]
@@ -300,6 +336,37 @@ class DiskTable:
         made = np.empty(max(0, stop - start), self._stored)
         _read(self._file.fileno(), made, self._offset + start * self._stored.itemsize)
         return made.view(">u4").astype(np.uint32).view(self._stored.newbyteorder("="))
+
+
+_rooms = threading.local()
+
+
+def room_for(shape: Sequence[int], dtype: DTypeLike) -> Array:
+    """Return room for an array that this thread keeps and gives again with the next call."""
+    kind = np.dtype(dtype)
+    size = math.prod(shape)
+    if len(getattr(_rooms, "room", b"")) < size * kind.itemsize:
+        _rooms.room = bytearray(size * kind.itemsize)
+    return np.frombuffer(_rooms.room, kind, size).reshape(shape)
+
+
+def in_parts(rows: Array) -> Iterator[Array]:
+    """Part rows such that a few of them are in the fast caches while they are written or read."""
+    step = max(1, _TURNED // max(1, rows[:1].nbytes))
+    for start in range(0, len(rows), step):
+        yield rows[start : start + step]
+
+
+def as_stored(part: Array, stored: np.dtype[Any], unsigned: bool) -> Array:
+    """Return numbers as a file has them, see `DiskArray`; the array itself or one that lasts until the next call."""
+    if part.dtype == stored and part.flags.c_contiguous:
+        return part
+    kind = part.dtype.newbyteorder(stored.byteorder) if unsigned else stored
+    made = room_for(part.shape, kind)
+    made[...] = part
+    if unsigned:
+        made ^= kind.type(1 << (8 * kind.itemsize - 1))
+    return made
 
 
 def _read(file: int, part: Array, offset: int) -> None:

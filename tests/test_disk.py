@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from calservice import disk
 from calservice.disk import DiskArray, cut_image, scratch_array
 from calservice.model.block import Window
 from calservice.run.chain import Chain
 from tests.parity.synthetic import Case
 
 SHAPE = (3, 4, 6, 5)
+
+
+@pytest.fixture(autouse=True, scope="module", params=[50, disk._TURNED])
+def parts_of_images(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Have images read and written in parts, or at once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(disk, "_TURNED", request.param)
+        yield
 
 
 @st.composite

@@ -37,6 +37,7 @@ def run_fused(
     outputs: Collection[str] | None = None,
     metadata: MutableMapping[str, Any] | None = None,
     scratch: Path | None = None,
+    places: Mapping[str, DiskArray] | None = None,
 ) -> dict[str, Array]:
     """Run steps one after the other on each block of an exposure while it is in the cache.
 
@@ -64,6 +65,8 @@ def run_fused(
         Takes what tallies say of the exposure, by datamodel path.
     scratch : Path, optional
         Folder for such files; by default that of the system.
+    places : mapping of str to DiskArray, optional
+        Where blocks are to put results, by name; another array is returned where one does not fit, or is in use.
 
     Returns
     -------
@@ -84,7 +87,8 @@ def run_fused(
     made: set[str] = set()
     given = None if cuts is None else list(cuts)
     for part, rows in _by_size(steps, info):
-        exposure = Exposure(info, _whole(arrays), arrays, told, threads, block_bytes, kept_bytes, scratch, made)
+        room = block_bytes, kept_bytes, scratch
+        exposure = Exposure(info, _whole(arrays), arrays, told, threads, *room, made, places or {})
         _run_part(part, exposure, given, outputs if rows is None else None)
         if rows is not None:
             left = _without_rows(arrays, rows)

@@ -254,7 +254,10 @@ class Chain:
         """Return a window of a source array in the type that kernels compute with; kernels do not write into it."""
         if name not in self.source:
             lengths = [b - a for a, b in (getattr(window, axis) for axis in AXES[name])]
-            return np.zeros(lengths, DTYPES[name])
+            # written now, a page costs one fault; read first and then written, two, and all processors hear of it
+            zeros = np.empty(lengths, DTYPES[name])
+            zeros.fill(0)
+            return zeros
         source: Any = self.source[name]
         if isinstance(source, DiskArray):
             return _read(source, window.slices(AXES[name]), DTYPES[name])

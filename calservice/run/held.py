@@ -18,10 +18,13 @@ from calservice.run.saving import Saver, place_holder
 
 __all__ = ["Held"]
 
-_EXTENSIONS = {"int_slope": "SCI"} | {
-    f"int_{kind}": kind.upper() for kind in ("dq", "err", "var_poisson", "var_rnoise")
+_OF_INTEGRATIONS = "int_"
+_EXTENSIONS = {
+    prefix + kind: "SCI" if kind == "slope" else kind.upper()
+    for prefix in ("", _OF_INTEGRATIONS)
+    for kind in ("slope", "dq", "err", "var_poisson", "var_rnoise")
 }
-"""Where products have the images of integrations."""
+"""Where products have fitted images: that of the exposure, and those of its integrations."""
 
 
 class Held:
@@ -106,5 +109,38 @@ class Held:
 
     def save(self, model: Any, path: Path, saver: Saver) -> None:
         """Save one of the models, or another, with what is kept apart from it."""
-        large = {_EXTENSIONS[n]: a for n, a in self._large.items()} if model is self.integrations else {}
-        saver.save(model, path, large)
+        names = self._names(model) & self._large.keys()
+        saver.save(model, path, {_EXTENSIONS[name]: self._large[name] for name in names})
+
+    def expect(self, shape: tuple[int, ...]) -> None:
+        """Make the models of fitted images before there are images, of integrations, rows and columns."""
+        kinds = {name: np.dtype("u4" if name.endswith("dq") else "f4") for name in _EXTENSIONS}
+        shapes = {name: shape if name.startswith(_OF_INTEGRATIONS) else shape[1:] for name in _EXTENSIONS}
+        self.put({name: np.zeros(shapes[name], kind) for name, kind in kinds.items()}, fitted=True)
+
+    def reserve(self, saver: Saver, *paths: Path) -> dict[str, DiskArray]:
+        """Make room for fitted images in their products, before there are images: see `Saver.reserve`.
+
+        Parameters
+        ----------
+        saver : Saver
+            Makes the room.
+        *paths : Path
+            Products of the exposure and of its integrations.
+
+        Returns
+        -------
+        dict of str to DiskArray
+            Where images are to be put, by name; none if they are not large.
+        """
+        places: dict[str, DiskArray] = {}
+        for model, path in zip(self, paths, strict=True):
+            room = saver.reserve(model, path)
+            places |= {name: room[_EXTENSIONS[name]] for name in self._names(model) if _EXTENSIONS[name] in room}
+        return places
+
+    def _names(self, model: Any) -> set[str]:
+        """Return the names of the fitted images that a model may hold."""
+        if model is not self.model and model is not self.integrations:
+            return set()
+        return {name for name in _EXTENSIONS if name.startswith(_OF_INTEGRATIONS) == (model is self.integrations)}

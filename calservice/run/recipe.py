@@ -11,6 +11,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from calservice.disk import DiskArray
 from calservice.engines import execute, official
 from calservice.model import modes
 from calservice.model.block import OPTIONAL, Array
@@ -29,7 +30,7 @@ from calservice.run.optional import optional_products, recorded_references, save
 from calservice.run.ready import keep_blocks, load_extensions
 from calservice.run.records import recorded
 from calservice.run.results import put_metadata, put_results
-from calservice.run.saving import Saver
+from calservice.run.saving import Saver, is_large
 from calservice.steps.registry import NATIVE
 from calservice.steps.stage1.ramp_fit import RATE_ARRAYS
 
@@ -179,16 +180,19 @@ class _Runner:
                 info = info_after(ready, info)
         if bound:
             fitted = any(b.step.alias == "ramp_fit" for b in bound)
+            source, told = self.held.source([b.step for b in bound]), self.info
+            places = self._reserved(bound, aliases, info) if fitted else {}
             made = run_fused(
                 bound,
-                self.held.source([b.step for b in bound]),
-                self.info,
+                source,
+                told,
                 threads=self.threads,
                 outputs={*RATE_ARRAYS, *OPTIONAL} if fitted else None,
                 metadata=metadata,
                 scratch=self.out.parent,
+                places=places,
             )
-            put_metadata(metadata, self.held.model)
+            put_metadata(metadata, *self.held)
             if self._makes_products(aliases[0]):
                 self._save_products(bound[0], made, recorded_before)
             self.held.put(without_optional(made), fitted=fitted)
@@ -197,12 +201,32 @@ class _Runner:
         seconds = round(time.monotonic() - begun, 3) if len(bound) == 1 else None
         for one in bound:
             self._set_status(one.step.alias, models.status_told(one.step, metadata), "native", seconds)
-        for alias in aliases:
-            if alias not in self.stage.engines:
-                self._set_status(alias, "SKIPPED", "off", None)
+        for alias in self._off(aliases):
+            self._set_status(alias, "SKIPPED", "off", None)
         self._after(aliases[-1])
         for model in self.held:  # as every step does, for whoever looks at it in between
             models.stamp_version(model)
+
+    def _off(self, aliases: Sequence[str]) -> list[str]:
+        return [alias for alias in aliases if alias not in self.stage.engines]
+
+    def _reserved(self, bound: Sequence[BoundStep], aliases: Sequence[str], info: ExposureInfo) -> dict[str, DiskArray]:
+        """Make the models of what is going to be fitted, and room in their products, where images are large.
+
+        Blocks then put their images where they belong, while others are computed. So that headers have the length that
+        they will have, what is likely to become of the steps is in the models already.
+        """
+        shape = info.nints, info.nrows, info.ncols
+        if self.stage.pipeline != modes.DETECTOR1 or self._makes_products(aliases[0]) or not is_large(shape):
+            return {}
+        self.held.expect(shape)
+        for alias in [one.step.alias for one in bound]:
+            models.set_status(alias, "COMPLETE", *self.held)
+        for alias in self._off(aliases):
+            models.set_status(alias, "SKIPPED", *self.held)
+        self._finish(*self.held)
+        paths = [self._place(self.held.model, suffix, self.stage.parameters) for suffix in ("rate", "rateints")]
+        return self.held.reserve(self.saver, *paths)
 
     def _after(self, alias: str) -> None:
         """Do what follows a native step: hooks, and saving its result."""
@@ -247,7 +271,7 @@ class _Runner:
             if name is None:
                 self._write(model, product.suffix, told)
             else:
-                self._write_as(model, name, product.suffix, told)
+                self._save(model, self._place_as(name, product.suffix, told))
 
     def _params(self, step: Step) -> Params:
         values = {k: v for k, v in self._parameters(step.alias).items() if k in step.params.model_fields}
@@ -365,6 +389,8 @@ class _Runner:
         if self.stage.pipeline not in modes.PIPELINES:
             self._save_step(NATIVE[self.stage.pipeline])
             return
+        if parameters.get("post_hooks"):
+            self.held.in_memory()
         if self.held.integrations is not None:
             self._finish(self.held.integrations)
             self._write(self.held.integrations, "rateints", parameters)
@@ -390,20 +416,27 @@ class _Runner:
 
     def _write(self, model: Any, suffix: str, values: Mapping[str, Any], *components: object) -> None:
         """Save a model as stpipe names it, for a step or pipeline with the given parameters."""
+        self._save(model, self._place(model, suffix, values, *components))
+
+    def _place(self, model: Any, suffix: str, values: Mapping[str, Any], *components: object) -> Path:
+        """Return where `_write` saves a model."""
         named, search = values.get("output_file"), values.get("search_output_file", True)
         if values.get("output_use_model") or (named is None and not search):
             named, components = model.meta.filename, ()
         named = named or self.stage.parameters.get("output_file") or self.primary.name
-        self._write_as(model, named, suffix, values, *components)
+        return self._place_as(named, suffix, values, *components)
 
-    def _write_as(self, model: Any, named: str, suffix: str, values: Mapping[str, Any], *components: object) -> None:
-        """Save a model under a name that is made of a given one; without a suffix, it is kept."""
+    def _place_as(self, named: str, suffix: str, values: Mapping[str, Any], *components: object) -> Path:
+        """Return where a model is saved whose name is made of a given one; without a suffix, that is kept."""
         folder = Path(values.get("output_dir") or self.out)
         folder.mkdir(parents=True, exist_ok=True)
         ext = values.get("output_ext") or ".fits"
         name = output_name(named, suffix, *components, ext=ext) if suffix else Path(named).stem + ext
-        self.held.save(model, folder / name, self.saver)
-        log.info("saved %s", name)
+        return folder / name
+
+    def _save(self, model: Any, path: Path) -> None:
+        self.held.save(model, path, self.saver)
+        log.info("saved %s", path.name)
 
 
 def _official_name(alias: str) -> str:

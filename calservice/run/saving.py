@@ -1,15 +1,18 @@
 """Saving models: large arrays are written in pieces, several at a time, be they in memory or on disk.
 
 While those of one model are written, the next is made ready: making the headers takes as long as writing the pixels.
+Where it is known before the pixels are what a product will look like, its arrays are reserved (`Saver.reserve`): blocks
+put their pixels where they belong, and only headers are left to be written.
 """
 
 from __future__ import annotations
 
 import ctypes
 import io
+import math
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +20,10 @@ from typing import IO, Any
 
 import numpy as np
 
-from calservice.disk import DiskArray
+from calservice.disk import DiskArray, as_stored, in_parts
 from calservice.model.block import Array
 
-__all__ = ["Saver", "place_holder"]
+__all__ = ["Saver", "is_large", "place_holder"]
 
 _RECORD = 2880
 """Bytes that a FITS file is written in multiples of."""
@@ -31,8 +34,8 @@ _VALUE = range(10, 30)
 """Where a number is in a line."""
 _PIECE = 4 * 2**20
 """Bytes of an array that are a task of their own."""
-_TURNED = 512 * 2**10
-"""Bytes whose order is changed at a time: they stay in the cache until the system has them."""
+_RESERVED = 64 * 2**20
+"""Bytes from which on an array is reserved: making headers once more takes as long as copying less."""
 _SYNC_FILE_RANGE_WRITE = 2
 _TYPES = frozenset(map(np.dtype, ("u1", "i2", "u2", "i4", "u4", "f4", "f8")))
 """Types that FITS stores as they are, but for the order of bytes; unsigned ones less half their range."""
@@ -41,6 +44,11 @@ _TYPES = frozenset(map(np.dtype, ("u1", "i2", "u2", "i4", "u4", "f4", "f8")))
 def place_holder(array: DiskArray) -> Array:
     """Return zeros in place of an array in a model that is only to be saved; they take no memory unless touched."""
     return np.zeros(array.shape, array.dtype)
+
+
+def is_large(shape: tuple[int, ...]) -> bool:
+    """Whether images of that shape are worth to be reserved."""
+    return math.prod(shape) * np.dtype(np.float32).itemsize > _RESERVED
 
 
 class Saver:
@@ -61,7 +69,40 @@ class Saver:
         self._done = done or (lambda path: None)
         self._begin = _writeback() if flush else None
         self._begun: list[tuple[Path, IO[bytes], list[Future[None]]]] = []
+        self._reserved: dict[Path, _Reserved] = {}
         self._pool: ThreadPoolExecutor | None = None
+
+    def reserve(self, model: Any, path: Path) -> dict[str, DiskArray]:
+        """Make room for the large arrays of a product before these are there.
+
+        Parameters
+        ----------
+        model : datamodel
+            What is going to be saved, with place-holders for its arrays, and all metadata that are known. Should others
+            make the headers longer by the time that it is saved, all is written once more.
+        path : Path
+            The product. Until it is saved, a hidden file beside it has its pixels.
+
+        Returns
+        -------
+        dict of str to DiskArray
+            Where the arrays are to be put, by the name of their extension; none if they are not large.
+        """
+        if path.suffix != ".fits":
+            return {}
+        named = model.meta.filename
+        parts, size = _laid_out(_hdus(model, path), {})
+        if model.meta.filename != named:
+            model.meta.filename = named  # it is that of the product once this is saved
+        if all(part.array is None for part in parts):
+            return {}
+        hidden = path.with_name(f".{path.name}")
+        file = open(hidden, "w+b")  # noqa: SIM115 - as long as the arrays
+        file.truncate(size)
+        target = _Target(file.fileno(), self._begin)
+        places = {part.name: _Place(file, target, part.array, part.offset) for part in parts if part.array is not None}
+        self._reserved[path] = _Reserved(hidden, file, places)
+        return {**places}
 
     def save(self, model: Any, path: Path, large: Mapping[str, DiskArray]) -> None:
         """Save a model. Its arrays must stay what they are until `wait` has returned.
@@ -79,8 +120,9 @@ class Saver:
             model.save(str(path))
             self._done(path)
             return
-        pieces, size = _pieces(_hdus(model, path), large)
-        file = open(path, "wb")  # noqa: SIM115 - closed when its pieces are written
+        parts, size = _laid_out(_hdus(model, path), large)
+        file, done = self._opened(path, parts)
+        pieces = _pieces(parts, done)
         self._begun.append((path, file, []))
         file.truncate(size)  # what no piece covers is zero
         target = _Target(file.fileno(), self._begin)
@@ -91,6 +133,16 @@ class Saver:
             return
         self._pool = self._pool or ThreadPoolExecutor(self._threads)
         self._begun[-1][2].extend(self._pool.submit(piece.write, target) for piece in pieces)
+
+    def _opened(self, path: Path, parts: Sequence[_Part]) -> tuple[IO[bytes], Collection[str]]:
+        """Open the file of a product; return also the names of arrays that are in it already."""
+        reserved = self._reserved.pop(path, None)
+        if reserved is not None and reserved.serves(parts):
+            reserved.hidden.rename(path)
+            return reserved.file, {part.name for part in parts if part.array is reserved.places.get(part.name, path)}
+        if reserved is not None:
+            reserved.hidden.unlink()  # its arrays can be read as long as they are open
+        return open(path, "wb"), ()  # which is closed when its pieces are written
 
     def wait(self) -> None:
         """Wait until all is written.
@@ -141,9 +193,8 @@ class _Piece:
             end = target.write(self.content, end)
         else:
             rows = self.content[self.rows]
-            step = max(1, _TURNED * len(rows) // rows.nbytes)
-            for start in range(0, len(rows), step):
-                end = target.write(_stored(rows[start : start + step]), end)
+            for some in in_parts(rows):
+                end = target.write(as_stored(some, *_stored_as(some)), end)
         target.begin(self.offset, end)
 
 
@@ -178,25 +229,71 @@ def _writeback() -> Callable[[int, int, int, int], int] | None:
     return function
 
 
-def _pieces(hdus: Any, large: Mapping[str, DiskArray]) -> tuple[list[_Piece], int]:
-    """Return what the file is made of, and its size."""
+class _Place(DiskArray):
+    """Where an array of a product belongs; several threads may write into it."""
+
+    def __init__(self, file: IO[bytes], target: _Target, like: Array, offset: int) -> None:
+        kind, unsigned = _stored_as(like)
+        super().__init__(file, kind, like.shape, offset, unsigned=unsigned)
+        self._target = target
+
+    def _put(self, stored: Array, offset: int) -> int:
+        return self._target.write(stored, offset)
+
+    def _put_all(self, start: int, end: int) -> None:
+        self._target.begin(start, end)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A part of a product: a header and its content or, if that is large, an array that begins at an offset."""
+
+    name: str
+    head: bytes
+    array: Any
+    offset: int
+
+
+@dataclass(frozen=True)
+class _Reserved:
+    """A product whose pixels come first."""
+
+    hidden: Path
+    file: IO[bytes]
+    places: Mapping[str, _Place]
+
+    def serves(self, parts: Sequence[_Part]) -> bool:
+        """Whether its arrays are where those of the finished product belong."""
+        due = {part.name: (part.offset, part.array.nbytes) for part in parts if part.array is not None}
+        return due == {name: (place.offset, place.nbytes) for name, place in self.places.items()}
+
+
+def _laid_out(hdus: Any, large: Mapping[str, DiskArray]) -> tuple[list[_Part], int]:
+    """Return what a file consists of, and its size."""
     arrays = [_array(hdu, large) for hdu in hdus]
     small = [hdu if array is None else _stand_in(hdu, array) for hdu, array in zip(hdus, arrays, strict=True)]
-    made: list[_Piece] = []
+    made: list[_Part] = []
     size = 0
-    for array, (header, content) in zip(arrays, _written(small), strict=True):
+    for hdu, array, (header, content) in zip(hdus, arrays, _written(small), strict=True):
         head = header + content if array is None else _with_shape(header, array.shape)
-        made.append(_Piece(size, head))
         size += len(head)
-        if array is None:
+        made.append(_Part(hdu.name, head, array, size))
+        size += 0 if array is None else array.nbytes + -array.nbytes % _RECORD
+    return made, size
+
+
+def _pieces(parts: Sequence[_Part], done: Collection[str]) -> Iterator[_Piece]:
+    """Yield what is to be written of the parts of a file, where some arrays are in it already."""
+    for part in parts:
+        yield _Piece(part.offset - len(part.head), part.head)
+        array = part.array
+        if array is None or part.name in done:
             continue
         rows = array if isinstance(array, DiskArray) else array.reshape(-1, array.shape[-1])
         row = int(array.nbytes // rows.shape[0])
         step = max(1, _PIECE // row)
         for start in range(0, rows.shape[0], step):
-            made.append(_Piece(size + start * row, rows, slice(start, start + step)))
-        size += array.nbytes + -array.nbytes % _RECORD
-    return made, size
+            yield _Piece(part.offset + start * row, rows, slice(start, start + step))
 
 
 def _array(hdu: Any, large: Mapping[str, DiskArray]) -> Any:
@@ -226,18 +323,11 @@ def _with_shape(header: bytes, shape: tuple[int, ...]) -> bytes:
     return bytes(made)
 
 
-_rooms = threading.local()
-
-
-def _stored(part: Array) -> Array:
-    """Return a part of an array as FITS stores it, the most significant byte first; until the next call."""
-    if len(getattr(_rooms, "room", b"")) < part.nbytes:
-        _rooms.room = bytearray(part.nbytes)
-    made = np.frombuffer(_rooms.room, part.dtype.newbyteorder(">"), part.size).reshape(part.shape)
-    made[...] = part
-    if part.dtype.kind == "u" and part.dtype.itemsize > 1:
-        made ^= made.dtype.type(1 << (8 * part.dtype.itemsize - 1))
-    return made
+def _stored_as(array: Array) -> tuple[np.dtype[Any], bool]:
+    """Return the type in which FITS stores numbers, the most significant byte first, and if they stand for unsigned."""
+    unsigned = array.dtype.kind == "u" and array.dtype.itemsize > 1
+    kind = np.dtype(f"i{array.dtype.itemsize}") if unsigned else array.dtype
+    return kind.newbyteorder(">"), unsigned
 
 
 def _written(hdus: Sequence[Any]) -> Iterator[tuple[bytes, bytes]]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
-from calservice.disk import scratch_array
+from calservice.disk import DiskArray, scratch_array
 from calservice.model.block import AXES, Array, Axis, Window
 from calservice.model.errors import NoScienceData
 from calservice.model.passes import IMAGES
@@ -35,6 +35,8 @@ class Exposure:
     scratch: Path | None
     made: set[str]
     """Names of those made."""
+    places: Mapping[str, DiskArray] = field(default_factory=dict)
+    """Where results are to be put."""
 
     def map(self, work: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
         """Work on windows, or other things, some of them at the same time."""
@@ -60,8 +62,16 @@ class Exposure:
         return tuple(n if axis in whole else getattr(self.whole, axis)[1] for axis, n in sizes)
 
     def room(self, name: str, like: Array, whole: Collection[Axis]) -> Array:
-        """Return zeros for an array, on disk where it is too large to be kept in memory; single images never are."""
+        """Return where an array is to be put, or zeros: on disk where it is too large for memory; images never are."""
         shape = self.shape(name, like, whole)
+        place = cast(Array | None, self.places.get(name))
+        if (
+            place is not None
+            and place is not self.arrays.get(name)
+            and place.shape == shape
+            and place.dtype == like.dtype
+        ):
+            return place
         kept = self.kept_bytes if "group" in AXES[name] else self.kept_bytes // IMAGES
         if self.size(name) > kept and {"integration", "row"} <= set(AXES[name]):
             return cast(Array, scratch_array(shape, like.dtype, self.scratch))

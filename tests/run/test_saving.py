@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,39 @@ def test_bytes_are_those_of_the_models(threads: int, flush: bool, tmp_path: Path
     saver.wait()
     due = [(tmp_path / f"{n}_due.fits").read_bytes() for n in range(3)]
     assert done == [content.hex() for content in due]
+
+
+@pytest.mark.parametrize("longer", [False, True])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_reserved_arrays_come_first(threads: int, longer: bool, tmp_path: Path) -> None:
+    """Blocks put them there, in any order; also where the header becomes longer than it was expected to be."""
+    due, expected = model_of(5), model_of(5)
+    expected.meta.date = due.meta.date
+    for name in ("data", "dq"):
+        setattr(expected, name, np.zeros(SHAPE, getattr(due, name).dtype))
+    done: list[Path] = []
+    saver = Saver(threads, done.append, flush=True)
+    named = due.meta.filename
+    places = saver.reserve(expected, tmp_path / "a.fits")
+    assert places.keys() == {"SCI", "DQ", "ERR"}  # which stays as it is: zero
+    assert expected.meta.filename == named
+    blocks = [(name, i, y) for name in ("data", "dq") for i in range(SHAPE[0]) for y in range(0, SHAPE[1], 90)]
+
+    def put(block: tuple[str, int, int]) -> None:
+        name, i, y = block
+        places["SCI" if name == "data" else "DQ"][i : i + 1, y : y + 90] = getattr(due, name)[i : i + 1, y : y + 90]
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(put, blocks[::-1]))
+    assert np.asarray(places["DQ"]).tobytes() == due.dq.tobytes()
+    for model in (due, expected) if longer else ():
+        model.meta.program.title = 3000 * "x"
+    due.save(tmp_path / "due.fits")
+    saver.save(expected, tmp_path / "a.fits", places)
+    saver.wait()
+    assert done == [tmp_path / "a.fits"]
+    assert done[0].read_bytes() == (tmp_path / "due.fits").read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} == {"a.fits", "due.fits"}
 
 
 @pytest.mark.parametrize("threads", [1, 2])
