@@ -204,11 +204,6 @@ class DiskArray:
         """Type and byte order of what is stored, with ``u`` before it if it is unsigned; None of translated values."""
         return None if self._tables is not None else "u" * self._unsigned + self._stored.str
 
-    def _stored_window(self, window: Any) -> Array:
-        """Return a copy of what is stored in a window."""
-        ranges, left_out = self._ranges(window)
-        return self._stored_ranges(ranges).squeeze(left_out)
-
     def places(self, window: Sequence[slice]) -> Places | None:
         """Return where the images of a window are in the file, for kernels that read them; None if rows are not whole.
 

@@ -220,8 +220,8 @@ class _Runner:
         if self.stage.pipeline != modes.DETECTOR1 or self._makes_products(aliases[0]) or not is_large(shape):
             return {}
         self.held.expect(shape)
-        for alias in [one.step.alias for one in bound]:
-            models.set_status(alias, "COMPLETE", *self.held)
+        for one in bound:
+            models.set_status(one.step.alias, "COMPLETE", *self.held)
         for alias in self._off(aliases):
             models.set_status(alias, "SKIPPED", *self.held)
         self._finish(*self.held)

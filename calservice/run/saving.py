@@ -97,7 +97,7 @@ class Saver:
         if all(part.array is None for part in parts):
             return {}
         hidden = path.with_name(f".{path.name}")
-        file = open(hidden, "w+b")  # noqa: SIM115 - as long as the arrays
+        file = open(hidden, "w+b")  # noqa: SIM115 - open until it is saved and its arrays are gone
         file.truncate(size)
         target = _Target(file.fileno(), self._begin)
         places = {part.name: _Place(file, target, part.array, part.offset) for part in parts if part.array is not None}
