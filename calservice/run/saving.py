@@ -12,6 +12,7 @@ import io
 import math
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -59,7 +60,7 @@ class Saver:
     threads : int
         Pieces that are written at the same time. With one, a model is written before `save` returns.
     done : callable, optional
-        Told the path of each product once it is whole.
+        Told the path of each product once it is whole, by the thread that wrote the last of it.
     flush : bool
         Whether the disk is to begin with what is written at once, since someone is going to wait for it.
     """
@@ -68,7 +69,9 @@ class Saver:
         self._threads = threads
         self._done = done or (lambda path: None)
         self._begin = _writeback() if flush else None
-        self._begun: list[tuple[Path, IO[bytes], list[Future[None]]]] = []
+        self._begun: list[_Begun] = []
+        self._choosing = threading.Lock()
+        self._jobs: list[Future[None]] = []
         self._reserved: dict[Path, _Reserved] = {}
         self._pool: ThreadPoolExecutor | None = None
 
@@ -122,17 +125,30 @@ class Saver:
             return
         parts, size = _laid_out(_hdus(model, path), large)
         file, done = self._opened(path, parts)
-        pieces = _pieces(parts, done)
-        self._begun.append((path, file, []))
+        begun = _Begun(path, file, _Target(file.fileno(), self._begin), deque(_pieces(parts, done)))
+        self._begun.append(begun)
         file.truncate(size)  # what no piece covers is zero
-        target = _Target(file.fileno(), self._begin)
         if self._threads == 1:
-            for piece in pieces:
-                piece.write(target)
+            while begun.pieces:
+                self._write_next()
             self.wait()
             return
         self._pool = self._pool or ThreadPoolExecutor(self._threads)
-        self._begun[-1][2].extend(self._pool.submit(piece.write, target) for piece in pieces)
+        self._jobs += [self._pool.submit(self._write_next) for _ in range(len(begun.pieces))]
+
+    def _write_next(self) -> None:
+        """Write a piece of the product that fewest threads are writing to, since a file takes one at a time."""
+        with self._choosing:
+            begun = min((one for one in self._begun if one.pieces), key=lambda one: one.writers)
+            piece = begun.pieces.popleft()
+            begun.writers += 1
+        piece.write(begun.target)
+        with self._choosing:
+            begun.writers -= 1
+            whole = not begun.pieces and not begun.writers
+        if whole:
+            begun.file.close()
+            self._done(begun.path)
 
     def _opened(self, path: Path, parts: Sequence[_Part]) -> tuple[IO[bytes], Collection[str]]:
         """Open the file of a product; return also the names of arrays that are in it already."""
@@ -152,19 +168,16 @@ class Saver:
         OSError
             If something could not be.
         """
-        begun, self._begun = self._begun, []
-        pool, self._pool = self._pool, None
+        begun, jobs, pool = self._begun, self._jobs, self._pool
         try:
-            for path, file, jobs in begun:
-                for job in jobs:
-                    job.result()
-                file.close()
-                self._done(path)
+            for job in jobs:
+                job.result()
         finally:
             if pool is not None:
                 pool.shutdown(cancel_futures=True)
-            for _, file, _ in begun:
-                file.close()
+            for one in begun:
+                one.file.close()
+            self._begun, self._jobs, self._pool = [], [], None
 
 
 def _hdus(model: Any, path: Path) -> Any:
@@ -242,6 +255,18 @@ class _Place(DiskArray):
 
     def _put_all(self, start: int, end: int) -> None:
         self._target.begin(start, end)
+
+
+@dataclass
+class _Begun:
+    """A product that is being written."""
+
+    path: Path
+    file: IO[bytes]
+    target: _Target
+    pieces: deque[_Piece]
+    """Those that nobody has begun with."""
+    writers: int = 0
 
 
 @dataclass(frozen=True)

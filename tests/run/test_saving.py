@@ -43,11 +43,11 @@ def model_of(seed: int) -> Any:
 @pytest.mark.parametrize("flush", [False, True])
 @pytest.mark.parametrize("threads", [1, 3])
 def test_bytes_are_those_of_the_models(threads: int, flush: bool, tmp_path: Path) -> None:
-    done: list[str] = []
+    done: dict[str, str] = {}
     models = [model_of(seed) for seed in range(3)]
     for n, model in enumerate(models):
         model.save(tmp_path / f"{n}_due.fits")
-    saver = Saver(threads, lambda path: done.append(path.read_bytes().hex()), flush=flush)
+    saver = Saver(threads, lambda path: done.update({path.name: path.read_bytes().hex()}), flush=flush)
     for n, model in enumerate(models):
         large: dict[str, DiskArray] = {}
         if n == 2:  # its pixels are in a file
@@ -56,8 +56,7 @@ def test_bytes_are_those_of_the_models(threads: int, flush: bool, tmp_path: Path
             model.data = place_holder(large["SCI"])
         saver.save(model, tmp_path / f"{n}.fits", large)
     saver.wait()
-    due = [(tmp_path / f"{n}_due.fits").read_bytes() for n in range(3)]
-    assert done == [content.hex() for content in due]
+    assert done == {f"{n}.fits": (tmp_path / f"{n}_due.fits").read_bytes().hex() for n in range(3)}
 
 
 @pytest.mark.parametrize("longer", [False, True])
