@@ -9,7 +9,7 @@ import operator
 import os
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from pathlib import Path
 from types import MappingProxyType
@@ -40,7 +40,7 @@ _MAPPED = 64 * 2**20
 """Bytes of images that are mapped at a time."""
 
 _Lines = tuple[tuple[int, int], ...]
-"""Ranges of all axes of an array but the last."""
+"""Ranges of axes of an array."""
 
 
 class Places(NamedTuple):
@@ -87,8 +87,8 @@ class DiskArray:
     _tables: Array | None = None
     _beside: Mapping[tuple[int, int], dict[_Lines, Array]] = MappingProxyType({})
     """Ranges of a few columns that are read together, and what was read of each."""
-    _memory: tuple[int, Array] | None = None
-    """First of the rows of its images that are in memory, and those of all images as they are stored."""
+    _memory: tuple[_Lines, Array] | None = None
+    """Ranges of all axes that are in memory, and what is stored there."""
 
     def __init__(
         self,
@@ -139,13 +139,31 @@ class DiskArray:
         made._part, _ = self._ranges((..., rows, columns))
         return made
 
-    def held(self, rows: slice) -> DiskArray:
-        """Return it with some rows of all its images read at once, for many small windows inside of these."""
-        ranges, _ = self._ranges((..., rows, slice(None)))
-        wide = [*((0, n) for n in self._whole[:-2]), ranges[-2], (0, self._whole[-1])]
+    def held(self, window: Any, room: Callable[[Sequence[int], DTypeLike], Array] = np.empty) -> DiskArray:
+        """Return it with a window of it, with all columns, read at once, for many small windows inside of that.
+
+        Parameters
+        ----------
+        window : slices
+            The window.
+        room : callable
+            Gives the memory for it, by shape and type.
+        """
+        ranges, _ = self._ranges(window)
+        wide = (*ranges[:-1], (0, self._whole[-1]))
         made = copy(self)
-        made._memory = ranges[-2][0], self._stored_ranges(wide)
+        made._memory = wide, self._stored_ranges(wide, room)
         return made
+
+    def let_go(self) -> Array | None:
+        """Return the memory of what is `held`, which then must not be asked for any more."""
+        memory, self._memory = self._memory, None
+        return None if memory is None else memory[1]
+
+    def in_memory(self, window: Sequence[slice]) -> Array | None:
+        """Return a view of what is stored in a window, where that is `held`."""
+        ranges, _ = self._ranges(tuple(window))
+        return self._in_memory(ranges)
 
     def beside(self, columns: Sequence[tuple[int, int]]) -> DiskArray:
         """Return it with some ranges of columns read together: what is read for one is kept for the others.
@@ -216,15 +234,24 @@ class DiskArray:
         offsets = np.array([offset for _, offset in self._pieces(ranges)], np.int64)
         return Places(self._file.fileno(), offsets, left, (bottom - top, self._whole[-1]))
 
-    def _stored_ranges(self, ranges: Sequence[tuple[int, int]]) -> Array:
+    def _in_memory(self, ranges: Sequence[tuple[int, int]]) -> Array | None:
+        """Return a view of what is stored in a range of each axis, where that is in memory."""
+        if self._memory is None:
+            return None
+        kept, stored = self._memory
+        if any(start < first or stop > last for (start, stop), (first, last) in zip(ranges, kept, strict=True)):
+            return None
+        places = zip(ranges, kept, strict=True)
+        return stored[tuple(slice(start - first, stop - first) for (start, stop), (first, _) in places)]
+
+    def _stored_ranges(
+        self, ranges: Sequence[tuple[int, int]], room: Callable[[Sequence[int], DTypeLike], Array] = np.empty
+    ) -> Array:
         """Return a copy of what is stored in a range of each axis."""
-        if self._memory is not None:
-            first, rows = self._memory
-            start, stop = ranges[-2][0] - first, ranges[-2][1] - first
-            if start >= 0 and stop <= rows.shape[-2]:
-                images = (slice(*part) for part in ranges[:-2])
-                return rows[(*images, slice(start, stop), slice(*ranges[-1]))].copy()
-        made = np.empty([stop - start for start, stop in ranges], self._stored)
+        kept = self._in_memory(ranges)
+        if kept is not None:
+            return kept.copy()
+        made = room([stop - start for start, stop in ranges], self._stored)
         wide = (*ranges[:-1], (0, self._whole[-1]))
         shape = (*made.shape[-2:-1], self._whole[-1])
         if made.ndim > 1 and made.shape[-1] * _FEW < self._whole[-1]:
@@ -255,7 +282,10 @@ class DiskArray:
         """Return a copy of what is stored in a range of each axis, in the byte order of this machine."""
         native = self._stored.newbyteorder("=")
         whole_rows = ranges[-1] == (0, self._whole[-1])
-        if native == self._stored or self._memory is not None or not whole_rows:
+        kept = self._in_memory(ranges)
+        if kept is not None:
+            return kept.astype(native)
+        if native == self._stored or not whole_rows:
             return self._stored_ranges(ranges).astype(native, copy=False)
         made = np.empty([stop - start for start, stop in ranges], native)
         for place, offset in self._pieces(ranges):

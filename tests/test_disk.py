@@ -57,19 +57,20 @@ def test_windows_are_those_of_the_array(
     array = DiskArray(path, stored, SHAPE, 11, unsigned=unsigned)
     half = 1 << (8 * numbers.itemsize - 1) if unsigned else 0
     meant = (numbers.astype(np.float64) + half).astype(array.dtype)
-    for found in (array[window], array.held(slice(1, 5))[window]):
+    held = (slice(0, 2), ..., slice(1, 5), slice(None))
+    for found in (array[window], array.held(held[1:])[window], array.held(held)[window]):
         assert found.dtype == array.dtype
         np.testing.assert_array_equal(found, meant[window])
     np.testing.assert_array_equal(array[..., 1], meant[..., 1])
     assert array.kept_as == "u" * unsigned + numbers.dtype.str
     ranges = tuple(part if isinstance(part, slice) else slice(part, part + 1) for part in window)
-    for source in (array, array.held(slice(1, 5))):
+    for source in (array, array.held(held[1:]), array.held(held)):
         chain = Chain((), {"data": source}, Case(shape=SHAPE).info, Window.whole(SHAPE))
         read, _, _ = chain.run(Window(*(part.indices(n)[:2] for part, n in zip(ranges, SHAPE, strict=True))), ("data",))
         np.testing.assert_array_equal(read["data"], meant[ranges].astype(np.float32))
     part, whole = (cut_image(cut_image(a, slice(1, 6), slice(0, 4)), slice(2, 5), slice(1, 4)) for a in (array, meant))
     assert part.shape == whole.shape
-    for found in (part[inner], part.held(slice(1, 3))[inner]):
+    for found in (part[inner], part.held((..., slice(1, 3), slice(None)))[inner]):
         np.testing.assert_array_equal(found, whole[inner])
 
 

@@ -13,11 +13,10 @@ from dataclasses import replace
 from itertools import groupby
 from typing import Any, cast
 
-import numpy as np
-
 from calservice.disk import DiskArray
 from calservice.model.block import AXES, Array, Window
 from calservice.run.chain import Chain
+from calservice.run.rooms import Rooms
 
 __all__ = ["Band", "banded"]
 
@@ -36,9 +35,6 @@ class _Held:
         pairs = zip(slices, self.slices, strict=True)
         return tuple(slice(part.start - own.start, part.stop - own.start) for part, own in pairs)
 
-    def __getitem__(self, slices: tuple[slice, ...]) -> Array:
-        return self.array[self._inside(slices)]
-
     def __setitem__(self, slices: tuple[slice, ...], values: Array) -> None:
         self.array[self._inside(slices)] = values
 
@@ -52,40 +48,58 @@ class Band:
         All columns of them.
     complete : bool
         Whether the blocks cover it.
+    memory : Rooms
+        Memory that bands hand on to each other.
     """
 
-    def __init__(self, window: Window, complete: bool) -> None:
+    def __init__(self, window: Window, complete: bool, memory: Rooms) -> None:
         self.window = window
         self._complete = complete
+        self._memory = memory
         self._lock = threading.Lock()
+        self._read: list[DiskArray] = []
         self._rooms: dict[str, tuple[_Held, DiskArray]] = {}
 
     def source(self, arrays: Mapping[str, Array], seen: Window) -> dict[str, Array]:
         """Return arrays of the exposure with, of those on disk, what blocks see of them in memory."""
-        return {name: cast(Array, self._read(name, array, seen)) for name, array in arrays.items()}
+        return {name: cast(Array, self._held(name, array, seen)) for name, array in arrays.items()}
 
-    def _read(self, name: str, array: Any, seen: Window) -> Any:
-        return _Held(name, array[seen.slices(AXES[name])], seen) if isinstance(array, DiskArray) else array
+    def _held(self, name: str, array: Any, seen: Window) -> Any:
+        if not isinstance(array, DiskArray):
+            return array
+        self._read.append(array.held(seen.slices(AXES[name]), self._memory.take))
+        return self._read[-1]
 
     def room(self, name: str, target: DiskArray) -> Any:
         """Return where blocks put what belongs into an array on disk."""
         with self._lock:
             if name not in self._rooms:
                 slices = self.window.slices(AXES[name])
-                lengths = [part.stop - part.start for part in slices]
-                rows = np.zeros(lengths, target.dtype) if self._complete else target[slices]
+                rows = self._memory.take([part.stop - part.start for part in slices], target.dtype)
+                if not self._complete:
+                    rows[...] = target[slices]
                 self._rooms[name] = _Held(name, rows, self.window), target
             return self._rooms[name][0]
 
+    def done(self) -> None:
+        """Give the memory of what was read back: all blocks are done."""
+        while self._read:
+            memory = self._read.pop().let_go()
+            if memory is not None:
+                self._memory.give(memory)
+
     def write(self) -> None:
         """Write what blocks have put into its rooms, which then are no more."""
-        for held, target in self._rooms.values():
+        while self._rooms:
+            _, (held, target) = self._rooms.popitem()
             target[held.slices] = held.array
-        self._rooms.clear()
+            self._memory.give(held.array)
 
 
 def banded(chain: Chain, windows: Sequence[Window], ahead: int) -> Iterator[tuple[Band | None, Chain, list[Window]]]:
     """Part blocks that cut columns into bands; others are left together, without one.
+
+    Once it is asked for the next band, what blocks have put into the rooms of one is written.
 
     Parameters
     ----------
@@ -94,14 +108,14 @@ def banded(chain: Chain, windows: Sequence[Window], ahead: int) -> Iterator[tupl
     windows : sequence of Window
         The blocks.
     ahead : int
-        Bytes of a band up to which the next one is read while blocks of one are worked on.
+        Bytes of a band up to which the one before is written, and the next one read, while blocks of one are worked on.
 
     Yields
     ------
     Band or None, Chain, list of Window
         The band, the steps with what they see of it in memory, and its blocks.
     """
-    parted = [*_bands(windows, chain.whole)]
+    parted = [*_bands(windows, chain.whole, Rooms())]
 
     def ready(band: Band | None) -> Chain:
         if band is None:
@@ -113,20 +127,36 @@ def banded(chain: Chain, windows: Sequence[Window], ahead: int) -> Iterator[tupl
     if len(sizes) < 2 or max(sizes) > ahead:
         for band, blocks in parted:
             yield band, ready(band), blocks
+            _done(band)
+            _write(band)
         return
-    with ThreadPoolExecutor(1) as reading:
-        following = reading.submit(ready, parted[0][0])
+    with ThreadPoolExecutor(2) as beside:
+        following, before = beside.submit(ready, parted[0][0]), beside.submit(_write, None)
         for (band, blocks), (after, _) in zip(parted, [*parted[1:], (None, [])], strict=True):
             found = following.result()
-            following = reading.submit(ready, after)
+            following = beside.submit(ready, after)
             yield band, found, blocks
+            _done(band)
+            before.result()
+            before = beside.submit(_write, band)
+        before.result()
 
 
-def _bands(windows: Sequence[Window], whole: Window) -> Iterator[tuple[Band | None, list[Window]]]:
+def _done(band: Band | None) -> None:
+    if band is not None:
+        band.done()
+
+
+def _write(band: Band | None) -> None:
+    if band is not None:
+        band.write()
+
+
+def _bands(windows: Sequence[Window], whole: Window, memory: Rooms) -> Iterator[tuple[Band | None, list[Window]]]:
     if all(window.column == whole.column for window in windows):
         yield None, list(windows)
         return
     for _, alike in groupby(windows, key=lambda window: (window.integration, window.row)):
         blocks = list(alike)
         complete = sum(block.shape[-1] for block in blocks) == whole.shape[-1]
-        yield Band(replace(blocks[0], column=whole.column), complete), blocks
+        yield Band(replace(blocks[0], column=whole.column), complete, memory), blocks

@@ -22,7 +22,7 @@ from calservice.run.state import Exposure
 __all__ = ["info_after", "run_fused"]
 
 _BANDS = 4
-"""Of what may be kept in memory, the part that a band may take for the next one to be read meanwhile."""
+"""Of what may be kept in memory, the part that a band may take for others to be read and written meanwhile."""
 
 
 def run_fused(
@@ -219,8 +219,6 @@ class _Runner:
         for band, ready, alike in banded(chain, windows, ahead):
             self.band, self.chain = band, ready
             parts += exposure.map(self._block, alike)
-            if band is not None:
-                band.write()
         self.chain = chain
         for n, bound in enumerate(self.steps):
             if parts and n in parts[0]:

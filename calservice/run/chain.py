@@ -213,7 +213,7 @@ class Chain:
     def held(self, window: Window) -> Chain:
         """Return it with the rows of a window of references that are on disk in memory; it serves that window alone."""
         rows = slice(*window.row)
-        return self._with_references(lambda array: array.held(rows))
+        return self._with_references(lambda array: array.held((..., rows, slice(None))))
 
     def beside(self, windows: Sequence[Window]) -> Chain:
         """Return it for windows that differ in columns only; where these are few, those of all are read at once."""
@@ -293,13 +293,16 @@ def _own_after(block: Block, new: Mapping[str, Array | SomeGroups], own: set[str
 
 def _read(source: DiskArray, window: tuple[slice, ...], dtype: type[np.generic]) -> Array:
     """Return a window of an array on disk in some type, raw numbers of the detectors in one pass over them."""
-    places = source.places(window) if source.kept_as == _RAW and dtype is np.float32 else None
-    if places is not None:
-        from calservice.steps.stage1._stored_kernels import read_unsigned
+    if source.kept_as == _RAW and dtype is np.float32:
+        from calservice.steps.stage1._stored_kernels import read_unsigned, turn_unsigned
 
         made = np.empty([part.stop - part.start for part in window], np.float32)
-        rows = np.empty(places.shape, np.uint16)
-        if read_unsigned(*places[:3], rows, made.reshape(places.offsets.size, *made.shape[-2:])):
+        images = made.reshape(math.prod(made.shape[:-2]), *made.shape[-2:])
+        kept, places = source.in_memory(window), source.places(window)
+        if kept is not None:
+            turn_unsigned(kept.view(np.uint16).reshape(images.shape), images)
+            return made
+        if places is not None and read_unsigned(*places[:3], np.empty(places.shape, np.uint16), images):
             return made
     return source[window].astype(dtype, copy=False)  # which tells what is wrong with the file, if something is
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import math
-import mmap
 from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -19,11 +16,9 @@ from calservice.model.errors import NoScienceData
 from calservice.model.passes import IMAGES
 from calservice.model.step import ExposureInfo
 from calservice.run.chain import DTYPES, BoundStep
+from calservice.run.rooms import fresh
 
 __all__ = ["Exposure"]
-
-_LARGE = 4 * 2**20
-"""Bytes from which on an array of zeros gets memory of its own."""
 
 
 @dataclass
@@ -81,7 +76,7 @@ class Exposure:
         kept = self.kept_bytes if "group" in AXES[name] else self.kept_bytes // IMAGES
         if self.size(name) > kept and {"integration", "row"} <= set(AXES[name]):
             return cast(Array, scratch_array(shape, like.dtype, self.scratch))
-        return _fresh(shape, like.dtype)
+        return fresh(shape, like.dtype)
 
     def settled(self, bound: BoundStep, parts: Sequence[Any]) -> BoundStep:
         """Complete a tally and note what it says.
@@ -99,19 +94,3 @@ class Exposure:
             raise NoScienceData(f"{bound.step.alias}: {reason}")
         self.told.update(tally.metadata(result, bound.params, self.info))
         return replace(bound, known=result)
-
-
-def _fresh(shape: Sequence[int], dtype: np.dtype[Any]) -> Array:
-    """Return zeros, large ones in memory fresh from the system: in huge pages, and zero without being written.
-
-    The C library may give memory that was in use, of blocks, which NumPy then writes zeros to while threads wait; and
-    the first touch of small pages can take longer than all of the computing.
-    """
-    size = math.prod(shape) * dtype.itemsize
-    if size < _LARGE:
-        return np.zeros(shape, dtype)
-    room = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    if hasattr(mmap, "MADV_HUGEPAGE"):
-        with contextlib.suppress(OSError):  # a kernel without them
-            room.madvise(mmap.MADV_HUGEPAGE)
-    return np.frombuffer(room, dtype).reshape(shape)

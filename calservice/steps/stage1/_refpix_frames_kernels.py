@@ -10,7 +10,7 @@ from calservice.model.block import Array
 from calservice.steps.compiled import compiled, inlined
 from calservice.steps.stage1._refpix_mean_kernels import clipped
 
-__all__ = ["column_signals", "median_signals", "side_drifts"]
+__all__ = ["column_signals", "median_signals", "put_pixels", "side_drifts"]
 
 
 @inlined
@@ -26,6 +26,27 @@ def _mean(values: Any, good: Any, first: Any, stop: Any, step: Any, limit: Any, 
         return room.dtype.type(0), False, False
     mean, left = clipped(room[:count], room.dtype.type(limit))
     return mean, True, left == 0
+
+
+@compiled
+def put_pixels(target: Array, rows: Array, columns: Array, values: Array, some: Array) -> None:
+    """Put values of pixels in a list to their places in frames.
+
+    Parameters
+    ----------
+    target : ndarray
+        (integration, group, row, column) float32; changed.
+    rows, columns : ndarray
+        (number) int64: a place for each.
+    values : ndarray
+        (integration, group, pixel) float32.
+    some : ndarray
+        (number) int64: which of them.
+    """
+    for i in range(target.shape[0]):
+        for g in range(target.shape[1]):
+            for n in range(some.size):
+                target[i, g, rows[n], columns[n]] = values[i, g, some[n]]
 
 
 @compiled

@@ -89,8 +89,8 @@ def take_reference_pixels(block: Block, references: References, params: Any, inf
         ends = (rows < BORDER) | (rows >= height - BORDER)
         wanted = side[None, :] | (ends[:, None] & (info.instrument != "MIRI"))
     y, x = np.nonzero(wanted)
-    values = np.array(block["data"][:, :, y, x], np.float32)
-    zero = np.array(block["zeroframe"][:, y, x], np.float32) if "zeroframe" in block else None
+    values = np.ascontiguousarray(block["data"][:, :, y, x], np.float32)
+    zero = np.ascontiguousarray(block["zeroframe"][:, y, x], np.float32) if "zeroframe" in block else None
     kernels = references["sirskernel"]["kernels"] if "sirskernel" in references else None
     return _Found(params, info, (_Piece(window, rows[y], columns[x], flags[y, x], values, zero),), kernels)
 
@@ -149,10 +149,14 @@ def _borders(found: _Found, what: str, height: int, width: int) -> Edges:
 
     What is not there - a subarray does not reach every border - is zero and may not be used.
     """
+    from calservice.steps.stage1._refpix_frames_kernels import put_pixels
+
     info = found.info
     lead = {"flags": (), "values": (info.nints, info.ngroups), "zero": (info.nints, 1)}[what]
-    kind, start = (np.uint32, ABSENT) if what == "flags" else (np.float32, 0)
-    made = Edges(*(np.full((*lead, *s), start, kind) for s in ((BORDER, width),) * 2 + ((height, BORDER),) * 2))
+    kind = np.uint32 if what == "flags" else np.float32
+    made = Edges(*(np.zeros((*lead, *s), kind) for s in ((BORDER, width),) * 2 + ((height, BORDER),) * 2))
+    if what == "flags":
+        made = made.map(lambda edge: edge + ABSENT)
     for piece in found.pieces:
         ints, groups = slice(*piece.window.integration), slice(*piece.window.group)
         given = getattr(piece, what)
@@ -165,8 +169,10 @@ def _borders(found: _Found, what: str, height: int, width: int) -> Edges:
             (made.right, piece.rows, piece.columns - (width - BORDER)),
         ):
             inside = (rows >= 0) & (rows < edge.shape[-2]) & (columns >= 0) & (columns < edge.shape[-1])
-            target = edge if what == "flags" else edge[ints, groups]
-            target[..., rows[inside], columns[inside]] = given[..., inside]
+            if what == "flags":
+                edge[rows[inside], columns[inside]] = given[inside]
+            else:
+                put_pixels(edge[ints, groups], rows[inside], columns[inside], given, np.flatnonzero(inside))
     return made
 
 

@@ -12,14 +12,21 @@ import numpy as np
 from numba import types
 
 from calservice.model.block import Array
-from calservice.steps.compiled import compiled
+from calservice.steps.compiled import compiled, inlined
 
-__all__ = ["read_unsigned", "subtract_known", "subtract_stored"]
+__all__ = ["read_unsigned", "subtract_known", "subtract_stored", "turn_unsigned"]
 
 _BYTE, _HALF = np.uint16(8), np.uint16(1 << 15)
 _FAR, _NEAR, _SECOND, _THIRD = np.uint32(24), np.uint32(8), np.uint32(0xFF00), np.uint32(0xFF0000)
 
 _pread: Any = types.ExternalFunction("pread", types.intp(types.intc, types.voidptr, types.uintp, types.int64))
+
+
+@inlined
+def _turned(row: Any, numbers: Any) -> None:
+    for x in range(numbers.size):
+        bits = row[x]
+        numbers[x] = np.uint16(np.uint16(bits >> _BYTE) | np.uint16(bits << _BYTE)) ^ _HALF
 
 
 @compiled
@@ -45,11 +52,24 @@ def read_unsigned(file: int, offsets: Array, first: int, rows: Array, made: Arra
         if _pread(file, rows.ctypes, rows.nbytes, offsets[k]) != rows.nbytes:
             return False
         for y in range(made.shape[1]):
-            row, numbers = rows[y, first : first + ncols], made[k, y]
-            for x in range(ncols):
-                bits = row[x]
-                numbers[x] = np.uint16(np.uint16(bits >> _BYTE) | np.uint16(bits << _BYTE)) ^ _HALF
+            _turned(rows[y, first : first + ncols], made[k, y])
     return True
+
+
+@compiled
+def turn_unsigned(stored: Array, made: Array) -> None:
+    """Turn images of 16-bit numbers that are stored as signed ones, less half their range.
+
+    Parameters
+    ----------
+    stored : ndarray
+        (image, row, column) uint16: what is stored, as if it were of this machine's order.
+    made : ndarray
+        (image, row, column) float32; filled.
+    """
+    for k in range(made.shape[0]):
+        for y in range(made.shape[1]):
+            _turned(stored[k, y], made[k, y])
 
 
 @compiled
