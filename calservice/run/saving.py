@@ -37,6 +37,8 @@ _PIECE = 4 * 2**20
 """Bytes of an array that are a task of their own."""
 _RESERVED = 64 * 2**20
 """Bytes from which on an array is reserved: making headers once more takes as long as copying less."""
+_BEGUN = 64 * 2**20
+"""Bytes of a reserved array that the disk begins with together."""
 _SYNC_FILE_RANGE_WRITE = 2
 _TYPES = frozenset(map(np.dtype, ("u1", "i2", "u2", "i4", "u4", "f4", "f8")))
 """Types that FITS stores as they are, but for the order of bytes; unsigned ones less half their range."""
@@ -249,12 +251,21 @@ class _Place(DiskArray):
         kind, unsigned = _stored_as(like)
         super().__init__(file, kind, like.shape, offset, unsigned=unsigned)
         self._target = target
+        self._lock = threading.Lock()
+        self._put_since = 0, (offset, offset)
 
     def _put(self, stored: Array, offset: int) -> int:
         return self._target.write(stored, offset)
 
     def _put_all(self, start: int, end: int) -> None:
-        self._target.begin(start, end)
+        """Have the disk begin once there is much: rows of images come in no order, and are many small pieces of it."""
+        with self._lock:
+            size, (first, last) = self._put_since
+            size, (first, last) = size + end - start, (min(first, start) if size else start, max(last, end))
+            enough = size >= _BEGUN
+            self._put_since = (0, (0, 0)) if enough else (size, (first, last))
+        if enough:
+            self._target.begin(first, last)
 
 
 @dataclass

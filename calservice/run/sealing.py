@@ -14,6 +14,8 @@ from calservice.products.store import checksum, flush
 __all__ = ["Sealing"]
 
 _FLUSHED_AT_A_TIME = 4
+_SHARED = 512 * 2**20
+"""Bytes of a product from which on all threads sum it up: it is the last that a stage waits for."""
 
 _Seen = tuple[int, int]
 
@@ -27,8 +29,9 @@ class Sealing:
     ----------
     threads : int
         Files that are summed up at the same time, each by one thread: several threads on one file wait for each
-        other at every piece, and for much longer where other work takes their processors. With one, that begins when
-        the sums are asked for: a single thread has better things to do before.
+        other at every piece, and for much longer where other work takes their processors. Only of large products,
+        which are there when all other work is done, each takes all threads. With one, that begins when the sums are
+        asked for: a single thread has better things to do before.
     flush : bool
         Whether products are to be on the disk of this machine.
     """
@@ -60,7 +63,7 @@ class Sealing:
             if path not in self._flushed or self._flushed[path][0] != seen:
                 self._flushed[path] = seen, self._flushing.submit(_flush, path)
         if self._threads > 1:
-            self._sum(path)
+            self._sum(path, self._threads if path.stat().st_size >= _SHARED else 1)
 
     def sums(self, inputs: Iterable[Path], products: Iterable[Path]) -> Mapping[Path, str]:
         """Return the checksums of inputs as they were seen first, and of products as they are now and on the disk.
@@ -81,11 +84,11 @@ class Sealing:
                 raise OutputError(f"{path.name} cannot be written: {getattr(fault, 'strerror', None) or fault}")
         return found
 
-    def _sum(self, path: Path) -> Future[str]:
+    def _sum(self, path: Path, threads: int = 1) -> Future[str]:
         """Return the sum of a file, begun anew where it is another than before."""
         seen = _seen(path)
         if path not in self._sums or self._sums[path][0] != seen:
-            self._sums[path] = seen, self._summing.submit(checksum, path)
+            self._sums[path] = seen, self._summing.submit(checksum, path, threads)
         return self._sums[path][1]
 
 
