@@ -5,9 +5,11 @@ from __future__ import annotations
 import ctypes
 import importlib
 import io
+import os
 import pkgutil
 import sys
-from functools import lru_cache, wraps
+from collections.abc import Sequence
+from functools import cache, lru_cache, wraps
 from typing import Any
 
 __all__ = ["keep_blocks", "load_extensions", "load_kernels", "ready"]
@@ -15,6 +17,8 @@ __all__ = ["keep_blocks", "load_extensions", "load_kernels", "ready"]
 _TRIM, _MAP = -1, -3
 _KEPT_SCHEMAS = 16
 _BLOCK, _KEPT = 32 * 2**20, 256 * 2**20
+_loaded: dict[str, int] = {}
+"""Folders of machine code, and when they had changed last as it was loaded."""
 
 
 def ready() -> None:
@@ -130,23 +134,43 @@ def load_kernels() -> int:
     """Load the machine code of all native kernels that Numba has in its cache; return of how many functions.
 
     Each takes a megabyte of memory; those that are only parts of others are left out. What is not in the cache is
-    compiled when it is needed, as ever.
+    compiled when it is needed, as ever. Called again, it loads what has come into the cache meanwhile: a worker that
+    began without has it as soon as its first exposure is done.
     """
+    kernels = _kernels()
+    stamps = _stamps(kernels)
+    if stamps == _loaded:
+        return 0
+    _loaded.clear()
+    _loaded.update(stamps)
+    return sum(map(_load, kernels))
+
+
+@cache
+def _kernels() -> list[Any]:
+    """Return all kernels but those that are only parts of others."""
     from numba.core.dispatcher import Dispatcher
 
     import calservice.steps.stage1 as package
 
-    count = 0
+    made = []
     for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
         if not module.name.endswith("_kernels"):
             continue
         found = vars(importlib.import_module(module.name))
         kernels = {name: function for name, function in found.items() if isinstance(function, Dispatcher)}
         parts = {name for function in kernels.values() for name in function.py_func.__code__.co_names}
-        for name in kernels.keys() - parts:
-            if kernels[name].py_func.__module__ == module.name:
-                count += _load(kernels[name])
-    return count
+        named = [kernels[name] for name in kernels.keys() - parts]
+        made += [function for function in named if function.py_func.__module__ == module.name]
+    return made
+
+
+def _stamps(kernels: Sequence[Any]) -> dict[str, int]:
+    """Return when the folders of the cache have changed last; none of them before there is a cache."""
+    from calservice.steps.compiled import cache_file
+
+    folders = {str(index._cache_path) for index in map(cache_file, kernels) if index is not None}
+    return {folder: os.stat(folder).st_mtime_ns for folder in folders if os.path.isdir(folder)}
 
 
 def _load(function: Any) -> bool:

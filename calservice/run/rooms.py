@@ -17,6 +17,8 @@ __all__ = ["Rooms", "fresh"]
 
 _LARGE = 4 * 2**20
 """Bytes from which on an array of zeros gets memory of its own."""
+_WASTE = 2
+"""By how much memory may be larger than what is put into it."""
 
 
 def fresh(shape: Sequence[int], dtype: DTypeLike) -> Array:
@@ -48,7 +50,7 @@ class Rooms:
         kind = np.dtype(dtype)
         size = math.prod(shape) * kind.itemsize
         with self._lock:
-            fitting = [room for room in self._free if room.size >= size]
+            fitting = [room for room in self._free if size <= room.size <= _WASTE * size]
             room = min(fitting, key=lambda room: room.size) if fitting else None
             self._free = [other for other in self._free if other is not room]
         if room is None:

@@ -41,7 +41,7 @@ from calservice.run import logs
 from calservice.run.saving import Saver
 from calservice.run.sealing import Sealing
 
-__all__ = ["Failure", "load_references", "run_stage", "versions"]
+__all__ = ["Failure", "prepare", "run_stage", "versions"]
 
 log = logging.getLogger("calservice.run")
 _PUBLISHED_AT_A_TIME = 4
@@ -125,11 +125,19 @@ def run_stage(
     return outcome
 
 
-def load_references(stage: Stage, *others: object) -> None:
-    """Load what native steps need of the references of a stage, for all stages that this process is forked for.
+def prepare(stage: Stage, *others: object) -> None:
+    """Load what native steps need, for all stages that this process is forked for: kernels and references.
 
-    Exposures of a program have most of them in common. Images stay on disk, and little else is kept.
+    Kernels are those that came into the cache since the last stage. Exposures of a program have most references in
+    common; images stay on disk, and little else is kept.
     """
+    from calservice.run.ready import load_kernels
+
+    load_kernels()
+    _load_references(stage)
+
+
+def _load_references(stage: Stage) -> None:
     from calservice.references.load import keep_loaded
     from calservice.steps.registry import NATIVE
 

@@ -17,7 +17,7 @@ from calservice.model.outcome import Job, Outcome
 from calservice.model.plan import Stage, Task
 from calservice.run import isolate
 from calservice.run.logs import Tail
-from calservice.run.stage import Failure, load_references, run_stage
+from calservice.run.stage import Failure, prepare, run_stage
 
 __all__ = ["run_task", "scratch", "task_key"]
 
@@ -93,7 +93,7 @@ def _run_isolated(
     official = any(engine == "jwst" for engine in stage.engines.values())
     try:
         end = isolate.shared(official).run(
-            run_stage, stage, job, folder, dict(made), before=load_references, folder=folder, stopped=stopped
+            run_stage, stage, job, folder, dict(made), before=prepare, folder=folder, stopped=stopped
         )
     except EngineError as fault:
         return Outcome(stage.id, "FAILED", str(fault), host=platform.node(), error="EngineError")

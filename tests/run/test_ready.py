@@ -1,7 +1,9 @@
 """What the warm process keeps of what libraries look up is what they would find."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 _SETTINGS = """
 from astropy.io import fits
@@ -41,3 +43,28 @@ for uri in manifests:
 
 def test_extensions_are_read_as_by_the_slow_parser() -> None:
     subprocess.run([sys.executable, "-c", _EXTENSIONS], check=True, timeout=60)
+
+
+_KERNELS = """
+import subprocess, sys
+import numpy as np
+from calservice.run import ready
+from calservice.steps.stage1._stored_kernels import turn_unsigned
+
+assert ready.load_kernels() == 0
+compile_one = '''
+import numpy as np
+from calservice.steps.stage1._stored_kernels import turn_unsigned
+turn_unsigned(np.zeros((1, 2, 3), np.uint16), np.zeros((1, 2, 3), np.float32))
+'''
+subprocess.run([sys.executable, "-c", compile_one], check=True)
+assert not turn_unsigned.overloads
+assert ready.load_kernels() == 1
+assert len(turn_unsigned.overloads) == 1 and sum(turn_unsigned.stats.cache_hits.values()) == 1
+assert ready.load_kernels() == 0
+"""
+
+
+def test_kernels_compiled_meanwhile_are_loaded(tmp_path: Path) -> None:
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", _KERNELS], check=True, timeout=120, env=environment)

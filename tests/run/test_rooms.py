@@ -29,14 +29,17 @@ def test_what_is_taken_is_nobody_elses(wishes: list[tuple[tuple[int, int, int], 
 
 def test_what_was_given_back_is_used_again() -> None:
     rooms = Rooms()
-    large, small = rooms.take((9, MIB), "u1"), rooms.take((3, MIB), "u1")
+    large, small = rooms.take((9, MIB), "u1"), rooms.take((5, MIB), "u1")
     rooms.give(large[2:])
     rooms.give(small)
-    again = rooms.take((5, 100), "f4")
+    again = rooms.take((MIB,), "f4")
     assert np.shares_memory(again, small)  # the smallest that is large enough
     rooms.give(again)
+    for wish in ((4,), (10, MIB)):  # a waste of it, and too much
+        other = rooms.take(wish, "u1")
+        assert not any(np.shares_memory(other, one) for one in (large, small))
     assert np.shares_memory(rooms.take((MIB,), "f8"), large)
-    assert rooms.take((MIB,), "f8").size == MIB  # there is none of that size any more
+    assert not np.shares_memory(rooms.take((MIB,), "f8"), large)  # it is taken
 
 
 def test_fresh_memory_is_zero_and_can_be_written() -> None:
