@@ -127,16 +127,17 @@ class Saver:
             return
         parts, size = _laid_out(_hdus(model, path), large)
         file, done = self._opened(path, parts)
-        begun = _Begun(path, file, _Target(file.fileno(), self._begin), deque(_pieces(parts, done)))
-        self._begun.append(begun)
         file.truncate(size)  # what no piece covers is zero
+        pieces = deque(_pieces(parts, done))
+        count = len(pieces)  # now: once it is begun, threads that were there for others take some, too
+        self._begun.append(_Begun(path, file, _Target(file.fileno(), self._begin), pieces))
         if self._threads == 1:
-            while begun.pieces:
+            for _ in range(count):
                 self._write_next()
             self.wait()
             return
         self._pool = self._pool or ThreadPoolExecutor(self._threads)
-        self._jobs += [self._pool.submit(self._write_next) for _ in range(len(begun.pieces))]
+        self._jobs += [self._pool.submit(self._write_next) for _ in range(count)]
 
     def _write_next(self) -> None:
         """Write a piece of the product that fewest threads are writing to, since a file takes one at a time."""
@@ -252,7 +253,7 @@ class _Place(DiskArray):
         super().__init__(file, kind, like.shape, offset, unsigned=unsigned)
         self._target = target
         self._lock = threading.Lock()
-        self._put_since = 0, (offset, offset)
+        self._put_since = 0, (0, 0)
 
     def _put(self, stored: Array, offset: int) -> int:
         return self._target.write(stored, offset)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -133,3 +134,25 @@ def test_what_the_disk_does_not_take_is_an_error(tmp_path: Path, monkeypatch: py
     product.write_bytes(b"a")
     with Sealing(2, flush=True) as seal, pytest.raises(OutputError, match=r"a_rate\.fits cannot be written: No space"):
         seal.sums([], [product])
+
+
+def test_threads_leave_out_no_piece(tmp_path: Path) -> None:
+    """Those that are there for one product take pieces of the next as soon as it is begun."""
+
+    class Slow(list[Any]):
+        def append(self, begun: Any) -> None:
+            super().append(begun)
+            time.sleep(0.2)
+
+    models, done = [model_of(seed) for seed in range(2)], list[Path]()
+    for n, model in enumerate(models):
+        model.save(tmp_path / f"{n}_due.fits")
+    saver = Saver(2, done.append)
+    saver._begun = Slow()
+    saver._begin = lambda *_: time.sleep(0.05) or 0  # so much is left of the first
+    for n, model in enumerate(models):
+        saver.save(model, tmp_path / f"{n}.fits", {})
+    saver.wait()
+    assert sorted(path.name for path in done) == ["0.fits", "1.fits"]
+    for n in range(2):
+        assert (tmp_path / f"{n}.fits").read_bytes() == (tmp_path / f"{n}_due.fits").read_bytes()
