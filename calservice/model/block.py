@@ -36,6 +36,12 @@ AXES: Mapping[str, tuple[Axis, ...]] = {
     "primary_crs": ("row", "column"),
     "usable_groups": ("integration", "group"),
     "extended_events": ("integration", "group"),
+    # what its search for large events hands on: where saturated cores of snowballs grew, flags before snowballs, and
+    # what differences of groups typically are and their noise, of each group or one for all
+    "snowball_cores": ("integration", "row", "column"),
+    "jump_groupdq": ("integration", "group", "row", "column"),
+    "typical_difference": ("group", "row", "column"),
+    "difference_noise": ("group", "row", "column"),
     # rates of ramps before they are corrected for noise, for finding the background
     "draft_slope": ("row", "column"),
     "int_draft_slope": ("integration", "row", "column"),
@@ -71,6 +77,10 @@ ACCOUNTS = frozenset(
         "primary_crs",
         "usable_groups",
         "extended_events",
+        "snowball_cores",
+        "jump_groupdq",
+        "typical_difference",
+        "difference_noise",
         "draft_slope",
         "int_draft_slope",
         "draft_median",

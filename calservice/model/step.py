@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -321,8 +321,8 @@ def _no_groups(params: Any, info: ExposureInfo) -> Collection[int]:
     return ()
 
 
-def _nothing_more(params: Any, info: ExposureInfo) -> Step | None:
-    return None
+def _nothing_more(params: Any, info: ExposureInfo) -> Sequence[Step]:
+    return ()
 
 
 def _as_they_are(references: References, params: Any, info: ExposureInfo) -> References:
@@ -383,8 +383,8 @@ class Step:
         ``metadata(references, params, info)`` gives the metadata, by datamodel path, that the step sets
         where it is not skipped. What pixels decide on is in the ``metadata`` of the tally.
     then : callable
-        ``then(params, info)`` gives the step, if any, that goes on with what the kernel made once that is done
-        for all blocks: a part of this step that needs another reach. It gets the same parameters and references.
+        ``then(params, info)`` gives the steps, if any, that go on with what the kernel made: parts of this step that
+        need another reach. They get the same parameters and references.
     account : callable
         ``account(made, params, info)`` gives metadata, by datamodel path, from what the kernel made of the whole
         exposure, `ACCOUNTS` included. That of ``meta.cal_step`` stands instead of COMPLETE.
@@ -430,7 +430,7 @@ class Step:
     supports: Callable[[Any, ExposureInfo], str | None] = _supported
     fault: Callable[[ExposureInfo], str | None] = _no_fault
     metadata: Callable[[References, Any, ExposureInfo], Mapping[str, Any]] = _nothing
-    then: Callable[[Any, ExposureInfo], Step | None] = _nothing_more
+    then: Callable[[Any, ExposureInfo], Sequence[Step]] = _nothing_more
     account: Callable[[Mapping[str, Array], Any, ExposureInfo], Mapping[str, Any]] = _tells_nothing
     prepare: Callable[[References, Any, ExposureInfo], References] = _as_they_are
     discards: Callable[[Any, ExposureInfo], Collection[int]] = _no_groups
@@ -442,12 +442,9 @@ class Step:
     rates_too: bool = False
     deprecated: str = ""
 
-    def parts(self, params: Any, info: ExposureInfo) -> Iterator[Step]:
-        """Yield this step, and what goes on with what it makes."""
-        step: Step | None = self
-        while step is not None:
-            yield step
-            step = step.then(params, info)
+    def parts(self, params: Any, info: ExposureInfo) -> tuple[Step, ...]:
+        """Return this step, and those that go on with what it makes."""
+        return (self, *self.then(params, info))
 
     def waits(self, params: Any, info: ExposureInfo) -> bool:
         """Whether the kernel has to wait for what all blocks before it tell."""

@@ -18,6 +18,8 @@ __all__ = ["DTYPES", "BoundStep", "Chain", "Recomputed", "with_parts"]
 
 DTYPES: Mapping[str, type[np.generic]] = {name: np.float32 for name in AXES if not name.endswith("dq")} | {
     "groupdq": np.uint8,
+    "jump_groupdq": np.uint8,
+    "snowball_cores": np.uint8,
     "pixeldq": np.uint32,
     "dq": np.uint32,
     "int_dq": np.uint32,

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from tests.parity import irs2, test_clean_flicker_noise, test_emicorr, test_persistence, test_picture_frame, test_refpix
+from tests.parity.hits import hit_ramps, large_events
 from tests.parity.synthetic import FULL, Case, flagged_ramps, ramp_model, raw_ramps, save, write_references
-from tests.parity.test_jump import hit_ramps, large_events
 from tests.parity.test_refpix_sirs import write_kernels
 
 __all__ = ["SCENES", "Scene"]

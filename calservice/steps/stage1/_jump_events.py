@@ -1,4 +1,9 @@
-"""Large events: what `jump` flags around jumps, snowballs of near-infrared detectors and showers of MIRI's."""
+"""Large events: what `jump` flags around jumps, snowballs of near-infrared detectors and showers of MIRI's.
+
+They are found in whole images, integration by integration. What an integration says of others is looked at apart, where
+rows can be cut: cores of snowballs, which are flagged in the next integration, and what differences of groups typically
+are, from which showers stand out.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from calservice.model.block import Array, Block, Reach
+from calservice.model.block import Array, Block
 from calservice.model.step import ExposureInfo, References
 from calservice.steps.arrays import owned
 
 if TYPE_CHECKING:
-    from calservice.steps.stage1._jump_showers import Showers
+    from calservice.steps.stage1._jump_showers import Ramps, Showers
     from calservice.steps.stage1._jump_snowballs import Snowballs
 
-__all__ = ["extend", "reach_of_events"]
+__all__ = ["compare_differences", "find_showers", "find_snowballs", "mask_cores", "masks_cores", "shower_groups"]
 
 _SHOWER_AMPLITUDE = 6
 """Largest shower, in electrons/s. The official step takes this number whatever max_shower_amplitude says."""
@@ -25,50 +30,159 @@ def _groups(seconds: float, info: ExposureInfo) -> int:
     return int(seconds // info.group_time) if info.group_time else 0
 
 
-def extend(block: Block, references: References, params: Any, info: ExposureInfo) -> dict[str, Array]:
-    """Flag large events around jumps.
+def _usable(flags: Array) -> Array:
+    """Return which groups have a pixel that can be used: (integration, group) uint8."""
+    from calservice.steps.stage1 import _jump_kernels as kernels
+
+    usable = np.zeros(flags.shape[:2], np.bool_)
+    kernels.usable_groups(flags, usable)
+    return usable.astype(np.uint8)
+
+
+def find_snowballs(block: Block, references: References, params: Any, info: ExposureInfo) -> dict[str, Array]:
+    """Flag snowballs around jumps.
 
     Parameters
     ----------
     block : Block
-        ``groupdq`` (integration, group, row, column) uint8 with jumps flagged, whole images. For showers also
-        ``data``, ``pixeldq`` and the ``primary_crs`` of `detect`, all integrations.
+        ``groupdq`` (integration, group, row, column) uint8 with jumps flagged, whole images of all groups.
     references : mapping
-        Those of `detect`; used for showers.
+        Not used.
     params : JumpParams
         Parameters.
     info : ExposureInfo
-        ``group_time`` and ``nframes`` are used.
+        Not used.
 
     Returns
     -------
     dict
-        ``groupdq``, and, for the account, ``usable_groups`` and ``extended_events`` (integration, group),
-        the number of events; showers are counted in the first group, and instead of snowballs.
+        ``groupdq``; ``jump_groupdq``, the flags as they were; ``snowball_cores`` (integration, row, column) uint8,
+        ``JUMP_DET`` where saturated cores grew; and, for the account, ``usable_groups`` and ``extended_events``
+        (integration, group), the number of snowballs.
     """
-    from calservice.steps.stage1 import _jump_kernels as kernels
     from calservice.steps.stage1._jump_snowballs import flag_snowballs
 
     flags = owned(block["groupdq"], np.uint8)
-    events = np.zeros(flags.shape[:2], np.int32)
-    if params.expand_large_events:
-        events = flag_snowballs(flags, _snowballs(params, info))
-    if params.find_showers:
-        from calservice.steps.stage1._jump_showers import flag_showers
-
-        images = {kind: owned(references[kind]["data"], np.float32) for kind in ("gain", "readnoise")}
-        exposure = {"data": block["data"], "groupdq": flags, "pixeldq": block["pixeldq"], **images}
-        masked = bool(block["primary_crs"].min() >= 0)
-        found = flag_showers(exposure, block["groupdq"], masked, info.nframes, _showers(params, info))
-        events[:] = 0
-        if found is not None:
-            flags, events[0, 0] = found
-    usable = np.zeros(flags.shape[:2], np.bool_)
-    kernels.usable_groups(flags, usable)
-    return {"groupdq": flags, "usable_groups": usable.astype(np.uint8), "extended_events": events}
+    events, cores = flag_snowballs(flags, _snowballs(params))
+    return {
+        "groupdq": flags,
+        "jump_groupdq": block["groupdq"],
+        "snowball_cores": cores,
+        "usable_groups": _usable(flags),
+        "extended_events": events,
+    }
 
 
-def _snowballs(params: Any, info: ExposureInfo) -> Snowballs:
+def mask_cores(block: Block, references: References, params: Any, info: ExposureInfo) -> dict[str, Array]:
+    """Flag the saturated cores of snowballs in the groups of the next integration.
+
+    Parameters
+    ----------
+    block : Block
+        ``groupdq`` (integration, group, row, column) and ``snowball_cores`` of `find_snowballs`, all integrations and
+        groups. The first is overwritten.
+    references : mapping
+        Not used.
+    params : JumpParams
+        Parameters.
+    info : ExposureInfo
+        ``group_time`` is used.
+
+    Returns
+    -------
+    dict
+        ``groupdq``. The first group of an integration is not flagged.
+    """
+    flags, cores = block["groupdq"], block["snowball_cores"]
+    flags[1:, 1 : _masked_groups(params, info)] |= cores[:-1, None]
+    return {"groupdq": flags}
+
+
+def masks_cores(params: Any, info: ExposureInfo) -> bool:
+    """Tell whether cores of snowballs may have to be flagged in a next integration."""
+    return info.nints > 1 and _masked_groups(params, info) > 1
+
+
+def _masked_groups(params: Any, info: ExposureInfo) -> int:
+    """Return up to which group the next integration is flagged where a snowball saturated this one."""
+    return _groups(params.snowball_time_masked_next_int, info) if params.mask_snowball_core_next_int else 0
+
+
+def compare_differences(block: Block, references: References, params: Any, info: ExposureInfo) -> dict[str, Array]:
+    """Find what differences of groups typically are, for showers to stand out from.
+
+    Parameters
+    ----------
+    block : Block
+        ``data`` (integration, group, row, column) float32 in DN, ``groupdq`` with jumps, ``jump_groupdq`` if there are
+        flags of snowballs among these, and ``primary_crs`` of `detect`; all integrations and groups.
+    references : mapping
+        Those of `detect`.
+    params : JumpParams
+        Parameters.
+    info : ExposureInfo
+        ``nframes`` and ``nints`` are used.
+
+    Returns
+    -------
+    dict
+        ``typical_difference`` and ``difference_noise``, (group, row, column) float32 in electrons, of one group where
+        they are the same for all.
+    """
+    from calservice.steps.stage1._jump_showers import typical_differences
+
+    clipped = info.nints >= params.minimum_sigclip_groups
+    readnoise = owned(references["readnoise"]["data"], np.float32)
+    middle, noise = typical_differences(_ramps(block, references), readnoise, info.nframes, clipped)
+    return {"typical_difference": middle, "difference_noise": noise}
+
+
+def find_showers(block: Block, references: References, params: Any, info: ExposureInfo) -> dict[str, Array]:
+    """Flag showers around jumps.
+
+    Parameters
+    ----------
+    block : Block
+        What `compare_differences` sees, of whole images of all groups, and what it makes; ``pixeldq`` (row, column)
+        uint32, and the tally's ``shower_groups`` (integration, group), which groups of all have a usable pixel.
+    references : mapping
+        Those of `detect`.
+    params : JumpParams
+        Parameters.
+    info : ExposureInfo
+        ``group_time`` is used.
+
+    Returns
+    -------
+    dict
+        ``groupdq``, and, for the account, ``usable_groups`` and ``extended_events`` (integration, group), the number of
+        showers, counted in the first group and instead of snowballs. Where there are too few groups, none are flagged.
+    """
+    from calservice.steps.stage1._jump_showers import enough_groups, flag_showers
+
+    ramps = _ramps(block, references)
+    flags, events = ramps.flags, np.zeros(ramps.flags.shape[:2], np.int32)
+    if enough_groups(block["shower_groups"]):
+        typical = block["typical_difference"], block["difference_noise"]
+        flags, events[:, 0] = flag_showers(ramps, block["pixeldq"], typical, _showers(params, info))
+    return {"groupdq": flags, "usable_groups": _usable(flags), "extended_events": events}
+
+
+def shower_groups(block: Block, references: References, params: Any, info: ExposureInfo) -> Array:
+    """Return which groups of a block have a usable pixel, for the tally of `find_showers`."""
+    return _usable(block["groupdq"]).astype(np.bool_)
+
+
+def _ramps(block: Block, references: References) -> Ramps:
+    from calservice.steps.stage1._jump_showers import Ramps
+
+    flags = block["groupdq"]
+    original = block["jump_groupdq" if "jump_groupdq" in block else "groupdq"]
+    gain = owned(references["gain"]["data"], np.float32)
+    return Ramps(block["data"], flags, original, gain, masked=bool(block["primary_crs"].min() >= 0))
+
+
+def _snowballs(params: Any) -> Snowballs:
     from calservice.steps.stage1._jump_snowballs import Snowballs
 
     return Snowballs(
@@ -80,7 +194,6 @@ def _snowballs(params: Any, info: ExposureInfo) -> Snowballs:
         least_core_axis=params.min_sat_radius_extend,
         core_growth=2 * params.sat_expand,
         longest_axis=2 * params.max_extended_radius,
-        masked_next=_masked_next(params, info),
     )
 
 
@@ -96,17 +209,4 @@ def _showers(params: Any, info: ExposureInfo) -> Showers:
         longest_axis=2 * params.max_extended_radius,
         groups=_groups(params.time_masked_after_shower, info),
         largest_change=_SHOWER_AMPLITUDE * info.group_time,
-        clipped=info.nints >= params.minimum_sigclip_groups,
     )
-
-
-def _masked_next(params: Any, info: ExposureInfo) -> int:
-    """Return up to which group the next integration is flagged where a snowball saturated this one."""
-    return _groups(params.snowball_time_masked_next_int, info) if params.mask_snowball_core_next_int else 0
-
-
-def reach_of_events(params: Any, info: ExposureInfo) -> Reach:
-    """Return what must be seen whole to find large events: images of all groups; of all integrations if need be."""
-    if params.find_showers or _masked_next(params, info) > 1:
-        return Reach.everything()
-    return Reach(frozenset(("group", "row", "column")))

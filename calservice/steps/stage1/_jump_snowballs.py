@@ -30,12 +30,10 @@ class Snowballs:
     core_growth: int
     """... by so much."""
     longest_axis: int
-    masked_next: int
-    """Groups in which the next integration is flagged where a core grew; the first is not one of them."""
 
 
-def flag_snowballs(flags: Array, how: Snowballs) -> Array:
-    """Flag the snowballs of an exposure.
+def flag_snowballs(flags: Array, how: Snowballs) -> tuple[Array, Array]:
+    """Flag the snowballs of integrations, each by itself.
 
     Parameters
     ----------
@@ -46,8 +44,10 @@ def flag_snowballs(flags: Array, how: Snowballs) -> Array:
 
     Returns
     -------
-    ndarray of int
+    events : ndarray of int32
         (integration, group): how many there are.
+    cores : ndarray of uint8
+        (integration, row, column): ``JUMP_DET`` where saturated cores are that grew.
 
     Notes
     -----
@@ -59,11 +59,7 @@ def flag_snowballs(flags: Array, how: Snowballs) -> Array:
     for i in range(nints):
         for g in range(1, ngroups):
             events[i, g] = _flag_group(flags[i], g, cores[i], how)
-    last = min(how.masked_next, ngroups)
-    for i in range(1, nints):
-        if last > 1:
-            flags[i, 1:last] |= cores[i - 1]
-    return events
+    return events, cores
 
 
 def _flag_group(flags: Array, group: int, grown: Array, how: Snowballs) -> int:

@@ -13,7 +13,14 @@ from calservice.model.block import Array, Block, Reach, Window
 from calservice.model.dqflags import DO_NOT_USE, NO_GAIN_VALUE
 from calservice.model.step import Each, ExposureInfo, Params, Reference, ReferenceNeed, References, Step, Tally
 from calservice.steps.arrays import owned
-from calservice.steps.stage1._jump_events import extend, reach_of_events
+from calservice.steps.stage1._jump_events import (
+    compare_differences,
+    find_showers,
+    find_snowballs,
+    mask_cores,
+    masks_cores,
+    shower_groups,
+)
 
 __all__ = ["STEP", "JumpParams"]
 
@@ -264,23 +271,65 @@ def _supports(params: JumpParams, info: ExposureInfo) -> str | None:
     return "superstripe exposures" if info.num_superstripe else None
 
 
+_IMAGES = Reach(frozenset(("group", "row", "column")))
+_RAMPS = Reach(frozenset(("integration", "group")))
+
 _SNOWBALLS = Step(
     alias="jump",
-    summary="Flag large events around jumps",
+    summary="Flag snowballs around jumps",
     params=JumpParams,
-    kernel=extend,
+    kernel=find_snowballs,
     reads=("groupdq",),
-    writes=("groupdq", "usable_groups", "extended_events"),
-    reach=reach_of_events,
+    writes=("groupdq", "snowball_cores", "usable_groups", "extended_events"),
+    reach=lambda params, info: _IMAGES,
 )
-_SHOWERS = replace(_SNOWBALLS, reads=("data", "groupdq", "pixeldq", "primary_crs"))
+_CORES = Step(
+    alias="jump",
+    summary="Flag cores of snowballs in the next integration",
+    params=JumpParams,
+    kernel=mask_cores,
+    reads=("groupdq", "snowball_cores"),
+    writes=("groupdq",),
+    spends=("groupdq",),
+    reach=lambda params, info: _RAMPS,
+)
+_DIFFERENCES = Step(
+    alias="jump",
+    summary="Find what differences of groups typically are",
+    params=JumpParams,
+    kernel=compare_differences,
+    reads=("data", "groupdq", "jump_groupdq", "primary_crs"),
+    writes=("typical_difference", "difference_noise"),
+    reach=lambda params, info: _RAMPS,
+)
+_SHOWERS = Step(
+    alias="jump",
+    summary="Flag showers around jumps",
+    params=JumpParams,
+    kernel=find_showers,
+    reads=(*_DIFFERENCES.reads, *_DIFFERENCES.writes, "pixeldq"),
+    writes=("groupdq", "usable_groups", "extended_events"),
+    reach=lambda params, info: _IMAGES,
+    tally=Tally(
+        name="shower_groups",
+        chunk=shower_groups,
+        combine=_combine,
+        finalize=lambda some, each: {"shower_groups": some},
+        reads=("groupdq",),
+    ),
+)
 
 
-def _then(params: JumpParams, info: ExposureInfo) -> Step | None:
+def _then(params: JumpParams, info: ExposureInfo) -> list[Step]:
     """Return what follows where large events are looked for."""
+    steps: list[Step] = []
+    if params.expand_large_events:
+        before = ("jump_groupdq",) if params.find_showers else ()
+        steps.append(replace(_SNOWBALLS, writes=(*_SNOWBALLS.writes, *before)))
+        steps += [_CORES] if masks_cores(params, info) else []
     if params.find_showers:
-        return _SHOWERS
-    return _SNOWBALLS if params.expand_large_events else None
+        steps += [_DIFFERENCES, _SHOWERS]
+    return steps
 
 
 STEP = Step(

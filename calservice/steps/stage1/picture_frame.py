@@ -163,7 +163,7 @@ STEP = Step(
     tally=draft_tally(_applies),
     not_applicable=_not_applicable,
     supports=_supports,
-    then=lambda params, info: _CORRECTION,
+    then=lambda params, info: (_CORRECTION,),
     products=(
         kept_product("opt_mask", "save_mask", "pctfrm_mask", "ImageModel", _applies, lambda params, info: _OF_MASK),
         kept_product("opt_noise", "save_correction", "pctfrm_correction", "RampModel", _applies),

@@ -195,9 +195,9 @@ _IRS2 = Step(
 )
 
 
-def _then(params: RefPixParams, info: ExposureInfo) -> Step | None:
+def _then(params: RefPixParams, info: ExposureInfo) -> tuple[Step, ...]:
     """Return what follows where frames are averaged first."""
-    return _IRS2 if is_irs2(info) and not params.irs2_mean_subtraction else None
+    return (_IRS2,) if is_irs2(info) and not params.irs2_mean_subtraction else ()
 
 
 STEP = Step(
