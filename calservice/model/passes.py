@@ -7,7 +7,16 @@ from collections.abc import Iterator, Sequence
 
 from calservice.model.block import Reach, Window
 
-__all__ = ["BLOCK_BYTES", "IMAGES", "KEPT_BYTES", "cut_windows", "passes", "region_windows", "takes_images"]
+__all__ = [
+    "BLOCK_BYTES",
+    "IMAGES",
+    "KEPT_BYTES",
+    "cut_windows",
+    "passes",
+    "reach_of",
+    "region_windows",
+    "takes_images",
+]
 
 BLOCK_BYTES = 16 * 1024**2
 """Default size of a block: about what the last-level cache holds for each core."""
@@ -34,7 +43,8 @@ def passes(reaches: Sequence[Reach], waits: Sequence[bool]) -> Iterator[tuple[in
     """Part steps into passes over the exposure.
 
     A pass ends before each step that has to wait for all blocks: for a tally, or since it looks at whole images.
-    Those that follow one that looks at whole images are parted from it, so that they can be cut.
+    Those that follow one that looks at whole images are parted from it, so that they can be cut; if the first of them
+    waits for a tally, that is taken in a pass without steps.
 
     Parameters
     ----------
@@ -50,10 +60,25 @@ def passes(reaches: Sequence[Reach], waits: Sequence[bool]) -> Iterator[tuple[in
     """
     start = 0
     for n, (reach, wait) in enumerate(zip(reaches, waits, strict=True)):
-        if wait or (n > start and takes_images(reaches[n - 1]) != takes_images(reach)):
-            yield start, n, wait
+        parted = n > start and takes_images(reaches[n - 1]) != takes_images(reach)
+        apart = wait and parted and not takes_images(reach)
+        if wait or parted:
+            yield start, n, wait and not apart
             start = n
+        if apart:
+            yield n, n, True
     yield start, len(reaches), False
+
+
+def reach_of(reaches: Sequence[Reach], following: Reach | None) -> Reach:
+    """Return what the steps of a pass must see, and with them the tally of the following step, if that waits for it.
+
+    That sees what its kernel is to see, but parts of images.
+    """
+    made = Reach()
+    for reach in reaches:
+        made = made.then(reach)
+    return made if following is None else made.then(Reach(following.whole - {"row", "column"}))
 
 
 def _even(length: int, most: int, least: int) -> int:

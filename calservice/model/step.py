@@ -357,6 +357,9 @@ class Step:
     exact_reach : callable, optional
         ``exact_reach(references, params, info)`` gives the `Reach` where references decide on it, which
         ``reach``, for the planner, can only estimate. Sees whole references.
+    remarks : tuple of str
+        Those of ``writes`` in which it only leaves flags that no step looks at to make ramps, nor any tally: where only
+        these are made, it need not run for its flags.
     spends : tuple of str
         Arrays that the kernel overwrites with what it returns: it gets them as its own, contiguous. It pays where the
         kernel changes most numbers by simple loops, which take as long as their way to memory and back.
@@ -421,6 +424,7 @@ class Step:
     references: tuple[ReferenceNeed, ...] = ()
     reach: Callable[[Any, ExposureInfo], Reach] = _everything
     exact_reach: Callable[[References, Any, ExposureInfo], Reach] | None = None
+    remarks: tuple[str, ...] = ()
     spends: tuple[str, ...] = ()
     strided: bool = False
     tally: Tally | None = None

@@ -10,8 +10,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from calservice.model.block import Reach, Window
-from calservice.model.passes import BLOCK_BYTES, IMAGES, KEPT_BYTES, cut_windows, passes, takes_images
+from calservice.model.block import AXES, Reach, Window
+from calservice.model.passes import BLOCK_BYTES, IMAGES, KEPT_BYTES, cut_windows, passes, reach_of, takes_images
 from calservice.model.plan import Stage
 from calservice.model.step import ExposureInfo, Step
 
@@ -24,6 +24,8 @@ _NATIVE_IMPORTS = 650 * MIB
 _FLOAT = 4
 _RATES = 5
 """Arrays of the images that ramp fitting makes."""
+_AT_ONCE = 2
+"""Pieces of whole images that are reckoned with at the same time; each thread has one."""
 
 
 def describe_cut(stage: Stage, steps: Mapping[str, Step]) -> str:
@@ -82,12 +84,9 @@ def _reaches(
         return
     reaches = [step.reach(params, info) for step, params in group]
     waits = [step.waits(params, info) for step, params in group]
-    for start, stop, _ in passes(reaches, waits):
-        reach = Reach()
-        for one in reaches[start:stop]:
-            reach = reach.then(one)
+    for start, stop, asked in passes(reaches, waits):
         if stop > start:
-            yield reach, group[start:stop]
+            yield reach_of(reaches[start:stop], reaches[stop] if asked else None), group[start:stop]
 
 
 def _lengths(info: ExposureInfo) -> tuple[int, int, int, int]:
@@ -172,8 +171,32 @@ def _ramps(stage: Stage, steps: Mapping[str, Step], shape: tuple[int, ...], pixe
     kept = sum(size for size in (ramp * _FLOAT, ramp) if again and size <= KEPT_BYTES)
     cube = integrations * pixels * _FLOAT
     images = _RATES * (pixels * _FLOAT + (cube if cube <= KEPT_BYTES // IMAGES else 0))
-    window = 4 * max(BLOCK_BYTES, ramp // integrations)  # whole images of an integration, in the steps that need them
-    return _NATIVE_IMPORTS + kept + images + window + _band(stage, steps), outputs
+    blocks = max(4 * BLOCK_BYTES, _pieces(stage, steps))
+    return _NATIVE_IMPORTS + kept + images + blocks + _band(stage, steps), outputs
+
+
+def _pieces(stage: Stage, steps: Mapping[str, Step]) -> int:
+    """Return the memory that ramps take where steps look at whole images."""
+    assert stage.exposure is not None
+    info, most = stage.exposure.info, 0
+    again = math.prod(_lengths(info)) * _FLOAT > KEPT_BYTES
+    for _, group in _runs(stage, steps):
+        for reach, part in _reaches(group, info):
+            if not takes_images(reach):
+                continue
+            windows = cut_windows(_lengths(info), reach, BLOCK_BYTES)
+            read = {name for step, _ in part for name in step.reads}
+            sample = sum(map(_sample, [*read, *{name for step, _ in part for name in step.writes}]))
+            sample += _FLOAT + 1 if again and "data" in read else 0  # while it is computed again
+            most = max(most, min(_AT_ONCE, len(windows)) * sample * math.prod(windows[0].shape))
+    return most
+
+
+def _sample(name: str) -> int:
+    """Return the bytes of a pixel of a group in an array of a block; 0 where it has no such."""
+    if not {"integration", "group", "row"} <= set(AXES[name]):
+        return 0
+    return 1 if name.endswith("dq") else _FLOAT
 
 
 def _band(stage: Stage, steps: Mapping[str, Step]) -> int:

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from calservice.model.block import Reach, Window
-from calservice.model.passes import region_windows, takes_images
+from calservice.model.passes import reach_of, region_windows, takes_images
 from calservice.model.step import Tally
 from calservice.run.chain import BoundStep, Chain
 from calservice.run.state import Exposure
@@ -39,9 +39,10 @@ def looked_ahead(steps: Sequence[BoundStep], exposure: Exposure) -> tuple[BoundS
 
 def sampled(ready: Sequence[BoundStep], following: BoundStep | None, exposure: Exposure) -> BoundStep | None:
     """Return the step that waits for a pass if some of the blocks of that tell enough: then it need not wait."""
-    if following is None or following.step.tally is None or following.step.tally.enough is None or not ready:
+    if following is None or following.step.tally is None or following.step.tally.enough is None:
         return None
-    if takes_images(ready[-1].reach(exposure.info)) != takes_images(following.reach(exposure.info)):
+    reach = following.reach(exposure.info)
+    if ready and takes_images(ready[-1].reach(exposure.info)) != takes_images(reach):
         return None
     return _Look(following, following.step.tally, tuple(ready), exposure).at_samples()
 
@@ -66,7 +67,7 @@ class _Look:
     @cached_property
     def reach(self) -> Reach:
         """What the tally must see: what its kernel does, which may look at whole images."""
-        return self.chain.reach.then(Reach(self.bound.reach(self.exposure.info).whole - {"row", "column"}))
+        return reach_of([self.chain.reach], self.bound.reach(self.exposure.info))
 
     def everywhere(self, regions: Sequence[Window]) -> BoundStep:
         """Complete the tally from all of some regions."""

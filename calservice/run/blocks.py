@@ -11,8 +11,8 @@ from typing import Any, cast
 import numpy as np
 
 from calservice.disk import DiskArray
-from calservice.model.block import ACCOUNTS, AXES, Array, Axis, Reach, Window
-from calservice.model.passes import BLOCK_BYTES, KEPT_BYTES, cut_windows, passes, takes_images
+from calservice.model.block import ACCOUNTS, AXES, Array, Axis, Window
+from calservice.model.passes import BLOCK_BYTES, KEPT_BYTES, cut_windows, passes, reach_of, takes_images
 from calservice.model.step import ExposureInfo
 from calservice.run.ahead import looked_ahead, sampled
 from calservice.run.bands import Band, banded
@@ -207,9 +207,8 @@ class _Runner:
 
     def run(self, cuts: Sequence[Window] | None) -> BoundStep | None:
         """Work through all windows; return the step that waited for them, if there is one, ready."""
-        exposure, reach = self.exposure, self.chain.reach
-        if self.following is not None:  # its tally sees what its kernel is to see
-            reach = reach.then(Reach(self.following.reach(exposure.info).whole - {"row", "column"}))
+        exposure = self.exposure
+        reach = reach_of([self.chain.reach], None if self.following is None else self.following.reach(exposure.info))
         windows = cuts or cut_windows(exposure.whole.shape, reach, exposure.block_bytes, exposure.kept_bytes)
         for window in windows:
             self._check(window)

@@ -126,10 +126,10 @@ class Chain:
         return reach
 
     def making(self, names: Collection[str]) -> Chain:
-        """Return only those of the steps that some arrays depend on."""
+        """Return only those of the steps that some arrays of ramps depend on."""
         needed, kept = set(names), []
         for bound in reversed(self.steps):
-            if needed & set(bound.step.writes):
+            if needed & (set(bound.step.writes) - set(bound.step.remarks)):
                 kept.append(bound)
                 needed |= set(bound.step.reads)
         return replace(self, steps=kept[::-1])

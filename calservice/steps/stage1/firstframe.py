@@ -78,6 +78,7 @@ STEP = Step(
     kernel=flag,
     reads=("groupdq", "pixeldq"),
     writes=("groupdq", "pixeldq"),
+    remarks=("pixeldq",),
     reach=_reach,
     strided=True,
     discards=lambda params, info: () if params.bright_use_group1 else (0,),

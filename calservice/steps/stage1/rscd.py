@@ -154,6 +154,7 @@ STEP = Step(
     kernel=flag,
     reads=("groupdq", "pixeldq"),
     writes=("groupdq", "pixeldq"),
+    remarks=("pixeldq",),
     references=(ReferenceNeed("rscd", ("rscd_group_skip_table",), needed=_is_miri),),
     reach=lambda params, info: Reach(frozenset(("integration", "group"))),
     tally=Tally(
