@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
-from calservice.model.block import Reach, Window
+from calservice.model.block import AXES, Reach, Window
 
 __all__ = [
     "BLOCK_BYTES",
     "IMAGES",
     "KEPT_BYTES",
+    "at_once",
     "cut_windows",
     "passes",
     "reach_of",
     "region_windows",
+    "sample_bytes",
     "takes_images",
 ]
 
@@ -79,6 +81,27 @@ def reach_of(reaches: Sequence[Reach], following: Reach | None) -> Reach:
     for reach in reaches:
         made = made.then(reach)
     return made if following is None else made.then(Reach(following.whole - {"row", "column"}))
+
+
+def sample_bytes(names: Collection[str]) -> int:
+    """Return the bytes that a pixel of a group takes in some arrays."""
+    ramps = [name for name in names if AXES[name] == AXES["data"]]
+    return sum(1 if name.endswith("dq") else 4 for name in ramps)
+
+
+def at_once(window: Window, reads: Collection[str], kept_bytes: int = KEPT_BYTES) -> int:
+    """Return how many blocks may be worked on at the same time: of ramps in whole images, few have room in memory.
+
+    Parameters
+    ----------
+    window : Window
+        What the steps see for the block.
+    reads : collection of str
+        Arrays that they read.
+    kept_bytes : int
+        Size that what is read for all of them should not pass.
+    """
+    return max(1, kept_bytes // max(1, sample_bytes(reads) * math.prod(window.shape)))
 
 
 def _even(length: int, most: int, least: int) -> int:

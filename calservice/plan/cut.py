@@ -10,8 +10,18 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from calservice.model.block import AXES, Reach, Window
-from calservice.model.passes import BLOCK_BYTES, IMAGES, KEPT_BYTES, cut_windows, passes, reach_of, takes_images
+from calservice.model.block import Reach, Window
+from calservice.model.passes import (
+    BLOCK_BYTES,
+    IMAGES,
+    KEPT_BYTES,
+    at_once,
+    cut_windows,
+    passes,
+    reach_of,
+    sample_bytes,
+    takes_images,
+)
 from calservice.model.plan import Stage
 from calservice.model.step import ExposureInfo, Step
 
@@ -186,17 +196,11 @@ def _pieces(stage: Stage, steps: Mapping[str, Step]) -> int:
                 continue
             windows = cut_windows(_lengths(info), reach, BLOCK_BYTES)
             read = {name for step, _ in part for name in step.reads}
-            sample = sum(map(_sample, [*read, *{name for step, _ in part for name in step.writes}]))
-            sample += _FLOAT + 1 if again and "data" in read else 0  # while it is computed again
-            most = max(most, min(_AT_ONCE, len(windows)) * sample * math.prod(windows[0].shape))
+            sample = sample_bytes(read) + sample_bytes({name for step, _ in part for name in step.writes})
+            sample += sample_bytes(("data", "groupdq")) if again and "data" in read else 0  # while it is computed again
+            count = min(_AT_ONCE, len(windows), at_once(windows[0], read))
+            most = max(most, count * sample * math.prod(windows[0].shape))
     return most
-
-
-def _sample(name: str) -> int:
-    """Return the bytes of a pixel of a group in an array of a block; 0 where it has no such."""
-    if not {"integration", "group", "row"} <= set(AXES[name]):
-        return 0
-    return 1 if name.endswith("dq") else _FLOAT
 
 
 def _band(stage: Stage, steps: Mapping[str, Step]) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 
 from calservice.disk import DiskArray
 from calservice.model.block import ACCOUNTS, AXES, Array, Axis, Window
-from calservice.model.passes import BLOCK_BYTES, KEPT_BYTES, cut_windows, passes, reach_of, takes_images
+from calservice.model.passes import BLOCK_BYTES, KEPT_BYTES, at_once, cut_windows, passes, reach_of, takes_images
 from calservice.model.step import ExposureInfo
 from calservice.run.ahead import looked_ahead, sampled
 from calservice.run.bands import Band, banded
@@ -217,7 +217,7 @@ class _Runner:
         ahead = exposure.kept_bytes // _BANDS if exposure.threads > 1 else 0
         for band, ready, alike in banded(chain, windows, ahead):
             self.band, self.chain = band, ready
-            parts += exposure.map(self._block, alike)
+            parts += exposure.map(self._block, alike, self._at_once(alike))
         self.chain = chain
         for n, bound in enumerate(self.steps):
             if parts and n in parts[0]:
@@ -229,6 +229,13 @@ class _Runner:
         if self.following is None:
             return None
         return exposure.settled(self.following, [part[len(self.steps)] for part in parts])
+
+    def _at_once(self, windows: Sequence[Window]) -> int | None:
+        """Return how many blocks may be worked on at the same time, None for as many as there are threads."""
+        if not windows or not takes_images(self.chain.reach):
+            return None
+        reads = {name for bound in self.steps for name in bound.step.reads}
+        return at_once(self.chain.seen(windows[0]), reads, self.exposure.kept_bytes)
 
     def _check(self, window: Window) -> None:
         for axis in self.chain.reach.whole:

@@ -39,10 +39,11 @@ class Exposure:
     places: Mapping[str, DiskArray] = field(default_factory=dict)
     """Where results are to be put."""
 
-    def map(self, work: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
-        """Work on windows, or other things, some of them at the same time."""
-        if self.threads > 1 and len(items) > 1:
-            with ThreadPoolExecutor(self.threads) as pool:
+    def map(self, work: Callable[[Any], Any], items: Sequence[Any], most: int | None = None) -> list[Any]:
+        """Work on windows, or other things, some of them at the same time, but no more than ``most``."""
+        threads = self.threads if most is None else min(self.threads, most)
+        if threads > 1 and len(items) > 1:
+            with ThreadPoolExecutor(threads) as pool:
                 return list(pool.map(work, items))
         return [work(item) for item in items]
 
