@@ -9,7 +9,9 @@ it, into an empty folder. Engines take turns. Told are medians of
 - peak memory of that process, as the kernel counted it;
 - command: ``calservice run`` from start to end, with imports and planning;
 
-and the first task of a worker, once. Usage::
+the first task of a worker, once, and how much more two exposures at the same time get done, each on one thread of its
+own, than one: what the memory of the machine leaves of a second processor, which two threads cannot surpass by much.
+Usage::
 
     python benchmarks/compare_engines.py [MODE ...] [--repeat 5] [--threads 1 2] [--official 5] [--commands 5]
 """
@@ -107,12 +109,20 @@ class Worker:
 
     def run(self) -> None:
         """Run the exposure once more."""
+        self.begin()
+        self.runs.append(self.end())
+
+    def begin(self) -> None:
+        """Begin to run the exposure."""
         self._clear()
         stdin: Any = self._process.stdin
-        stdout: Any = self._process.stdout
         print(file=stdin, flush=True)
+
+    def end(self) -> tuple[float, float]:
+        """Wait for the end, and return the seconds and bytes that it took."""
+        stdout: Any = self._process.stdout
         seconds, size = json.loads(stdout.readline())
-        self.runs.append((seconds, size))
+        return seconds, size
 
     def run_command(self) -> None:
         """Run the exposure by a command of its own."""
@@ -124,12 +134,16 @@ class Worker:
     def _clear(self) -> None:
         """Remove the products of the run before: measured is how they are made, not how others are replaced."""
         shutil.rmtree(self._out, ignore_errors=True)
-        self._out.mkdir()
+        self._out.mkdir(parents=True)
         os.sync()
+
+    def close(self) -> None:
+        """End the worker."""
+        self._process.communicate()
 
     def ended(self) -> Measured:
         """End the worker, and return what was measured."""
-        self._process.communicate()
+        self.close()
         turns, peaks = zip(*self.runs[1:], strict=True)
         return Measured(self.runs[0][0], turns, statistics.median(self.commands), statistics.median(peaks) / 2**30)
 
@@ -162,6 +176,8 @@ def measure(mode: Mode, folder: Path, options: Any) -> None:
     os.sync()
     kinds = [("jwst", 1), *(("native", n) for n in options.threads)]
     workers = {kind: Worker(ready, kind[0], folder / kind[0], kind[1]) for kind in kinds}
+    pair = [Worker(ready, "native", folder / f"pair{n}", 1) for n in range(2)]
+    together = []
     # they take turns: a machine that others use, too, changes its speed within minutes
     for turn in range(options.repeat + 1):
         for (engine, _), worker in workers.items():
@@ -169,6 +185,13 @@ def measure(mode: Mode, folder: Path, options: Any) -> None:
                 worker.run()
                 if 0 < turn <= options.commands:
                     worker.run_command()
+        pair[0].run()
+        for worker in pair:
+            worker.begin()
+        slower = max(worker.end()[0] for worker in pair)
+        together.append(2 * pair[0].runs[-1][0] / slower)
+    for worker in pair:
+        worker.close()
     found = {kind: worker.ended() for kind, worker in workers.items()}
     official = found["jwst", 1]
     same = compare_places(str(folder / "native"), str(folder / "jwst")).same
@@ -179,6 +202,8 @@ def measure(mode: Mode, folder: Path, options: Any) -> None:
         if (engine, 1) in found and threads > 1:
             less += f"; {one.beside(found[engine, 1]):.2f} times as fast as one thread"
         print(f"  {engine}, {threads} threads: {seconds}, {one.peak:.2f} GiB; {less}", flush=True)
+    more = statistics.median(together[1:])
+    print(f"  native, two exposures at once on one thread each: {more:.2f} times as much as one", flush=True)
 
 
 def main() -> None:
