@@ -21,7 +21,7 @@ from calservice.model.passes import cut_windows
 from calservice.model.step import Reference, Step
 from calservice.recipes import recipe_for
 from calservice.run.blocks import run_fused
-from calservice.run.chain import BoundStep, with_parts
+from calservice.run.chain import BoundStep, Chain, with_parts
 from calservice.steps.registry import NATIVE
 from calservice.steps.stage1._emicorr_case import emi_arrays
 from calservice.steps.stage1.ramp_fit import RATE_ARRAYS
@@ -286,6 +286,17 @@ def test_what_does_not_fit_memory_is_made_again_or_kept_on_disk(kind: str, tmp_p
             assert isinstance(cut[name], DiskArray) == name.startswith("int_")
             assert np.asarray(cut[name]).tobytes() == expected.tobytes(), name
     assert list(tmp_path.iterdir()) == []
+
+
+def test_ramps_are_made_again_without_steps_that_only_leave_remarks() -> None:
+    """For rscd flags an image by what it finds in all integrations, of which ramps are made again one by one."""
+    case = CASES["miri"]
+    names = [name for name in chain(case) if name not in ("emicorr", "firstframe")]
+    steps = bound(names[: names.index("jump")], case, {})
+    run = Chain([part for b in steps for part in with_parts(b, case.info)], {}, case.info, Window.whole(SHAPE))
+    assert "rscd" in names
+    assert "integration" in run.reach.whole
+    assert "integration" not in run.making(["data"]).reach.whole
 
 
 def on_disk(array: Array, folder: Path) -> DiskArray:
