@@ -56,21 +56,16 @@ def find_snowballs(block: Block, references: References, params: Any, info: Expo
     Returns
     -------
     dict
-        ``groupdq``; ``jump_groupdq``, the flags as they were; ``snowball_cores`` (integration, row, column) uint8,
-        ``JUMP_DET`` where saturated cores grew; and, for the account, ``usable_groups`` and ``extended_events``
-        (integration, group), the number of snowballs.
+        ``groupdq``; ``snowball_cores`` (integration, row, column) uint8, ``JUMP_DET`` where saturated cores grew; where
+        showers are looked for, too, ``jump_groupdq``, the flags as they were; and, for the account, ``usable_groups``
+        and ``extended_events`` (integration, group), the number of snowballs.
     """
     from calservice.steps.stage1._jump_snowballs import flag_snowballs
 
     flags = owned(block["groupdq"], np.uint8)
     events, cores = flag_snowballs(flags, _snowballs(params))
-    return {
-        "groupdq": flags,
-        "jump_groupdq": block["groupdq"],
-        "snowball_cores": cores,
-        "usable_groups": _usable(flags),
-        "extended_events": events,
-    }
+    made = {"groupdq": flags, "snowball_cores": cores, "usable_groups": _usable(flags), "extended_events": events}
+    return {**made, "jump_groupdq": block["groupdq"]} if params.find_showers else made
 
 
 def mask_cores(block: Block, references: References, params: Any, info: ExposureInfo) -> dict[str, Array]:
