@@ -134,7 +134,7 @@ class Worker:
     def _clear(self) -> None:
         """Remove the products of the run before: measured is how they are made, not how others are replaced."""
         shutil.rmtree(self._out, ignore_errors=True)
-        self._out.mkdir(parents=True)
+        self._out.mkdir()
         os.sync()
 
     def close(self) -> None:

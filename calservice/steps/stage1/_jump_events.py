@@ -165,7 +165,7 @@ def find_showers(block: Block, references: References, params: Any, info: Exposu
 
 def shower_groups(block: Block, references: References, params: Any, info: ExposureInfo) -> Array:
     """Return which groups of a block have a usable pixel, for the tally of `find_showers`."""
-    return _usable(block["groupdq"]).astype(np.bool_)
+    return _usable(block["groupdq"])
 
 
 def _ramps(block: Block, references: References) -> Ramps:
