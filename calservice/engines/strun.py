@@ -215,9 +215,10 @@ class _NativeStep(_Ours):
 
         step = self.native
         places: dict[str, Any] = {}
+        others: dict[str, str] = {}
 
         def locate(need: ReferenceNeed) -> Any:
-            places[need.reftype] = self._locate(model, need)
+            places[need.reftype] = self._locate(model, need, others)
             return places[need.reftype]
 
         bound = models.bind(step, params, model, info, locate)
@@ -235,7 +236,7 @@ class _NativeStep(_Ours):
             log.warning("%s", fault)
             return None, None
         put_metadata(metadata, model)
-        for product, extra, name in optional_products(bound, made, model, info, places):
+        for product, extra, name in optional_products(bound, made, model, info, places, others):
             self._save_product(product, extra, name)
         result, integrations = put_results(model, without_optional(made))
         models.set_status(step.alias, models.status_told(step, metadata), result, integrations)
@@ -262,9 +263,12 @@ class _NativeStep(_Ours):
             name = wrong["loc"][0]
             raise ParameterError(f"{self.native.alias}: {name}={wrong['input']!r}: {wrong['msg']}") from None
 
-    def _locate(self, model: Any, need: ReferenceNeed) -> Any:
+    def _locate(self, model: Any, need: ReferenceNeed, others: dict[str, str]) -> Any:
         if need.of:
-            return step_class(need.of)().get_reference_file(model, need.reftype)
+            other = step_class(need.of)()
+            place = other.get_reference_file(model, need.reftype)
+            others.update(other._reference_files_used)
+            return place
         place = self.get_reference_file(model, need.reftype)
         log.info("Using %s reference file %s", need.reftype.upper(), place)
         return place

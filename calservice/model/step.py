@@ -280,6 +280,9 @@ class OptionalProduct:
         Reference type whose metadata it carries, ``"exposure"``, or nothing.
     metadata : callable
         ``metadata(references, params, info)`` gives metadata that differ from these, by datamodel path.
+    records_others : callable
+        ``records_others(params, info)`` tells whether it is made of what the step ran another one for, and so records
+        the references of that (`ReferenceNeed.of`).
     """
 
     model: Callable[[ExposureInfo], str] | None = None
@@ -291,6 +294,7 @@ class OptionalProduct:
     ext: str = ""
     like: str = "exposure"
     metadata: Callable[[References, Any, ExposureInfo], Mapping[str, Any]] = lambda references, params, info: {}
+    records_others: Callable[[Any, ExposureInfo], bool] = lambda params, info: False
 
 
 def _everything(params: Any, info: ExposureInfo) -> Reach:

@@ -36,6 +36,7 @@ __all__ = [
     "ramp_class",
     "record_context",
     "record_reference",
+    "set_off",
     "set_status",
     "source_arrays",
     "stamp_version",
@@ -365,6 +366,12 @@ def set_status(alias: str, status: str, *models: Any) -> None:
         for model in models:
             if model is not None:
                 setattr(model.meta.cal_step, name, status)
+
+
+def set_off(alias: str, *models: Any) -> None:
+    """Record in models that a step is off: by its alias, as stpipe does, so that dark_current leaves no S_DARK."""
+    for model in models:
+        setattr(model.meta.cal_step, alias, "SKIPPED")
 
 
 @cache

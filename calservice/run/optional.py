@@ -11,6 +11,7 @@ import numpy as np
 
 from calservice.model.block import OPTIONAL, Array
 from calservice.model.step import ExposureInfo, OptionalProduct
+from calservice.run import models
 from calservice.run.chain import BoundStep, with_parts
 from calservice.run.results import put_metadata
 
@@ -51,7 +52,13 @@ def recorded_references(model: Any) -> Mapping[str, Any]:
 
 
 def optional_products(
-    bound: BoundStep, made: Mapping[str, Array], model: Any, info: ExposureInfo, places: Mapping[str, Any]
+    bound: BoundStep,
+    made: Mapping[str, Array],
+    model: Any,
+    info: ExposureInfo,
+    places: Mapping[str, Any],
+    others: Mapping[str, str],
+    before: Mapping[str, Any] | None = None,
 ) -> Iterator[tuple[OptionalProduct, Any, str | None]]:
     """Make the products that a step was told to make beside its result.
 
@@ -67,6 +74,10 @@ def optional_products(
         Facts of the exposure.
     places : mapping of str to str, Path or datamodel
         The references by type.
+    others : mapping of str to str
+        How references that the step has of others are recorded, by type.
+    before : mapping, optional
+        What was recorded in the exposure before the step: see `recorded_references`. Default: what is now.
 
     Yields
     ------
@@ -95,10 +106,14 @@ def optional_products(
         if product.like == "exposure":
             result.meta.filename = model.meta.filename
             result.update(model)
+            if before is not None:
+                result.meta.ref_file = copy.deepcopy(dict(before))
         elif product.like:
             with datamodels.open(places[product.like]) as reference:
                 result.update(reference)
         put_metadata(product.metadata(references, bound.params, info), result)
+        for reftype, name in others.items() if product.records_others(bound.params, info) else ():
+            models.record_reference(result, reftype, name)
         told = getattr(bound.params, product.named_by) if product.named_by else None
         named = told or model.meta.filename if product.named_by or product.after_exposure else None
         yield product, result, named

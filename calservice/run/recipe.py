@@ -202,7 +202,8 @@ class _Runner:
         for one in bound:
             self._set_status(one.step.alias, models.status_told(one.step, metadata), "native", seconds)
         for alias in self._off(aliases):
-            self._set_status(alias, "SKIPPED", "off", None)
+            self.statuses.append(StepOutcome(alias, "off", "SKIPPED", None))
+            models.set_off(alias, *self.held)
         self._after(aliases[-1])
         for model in self.held:  # as every step does, for whoever looks at it in between
             models.stamp_version(model)
@@ -223,7 +224,7 @@ class _Runner:
         for one in bound:
             models.set_status(one.step.alias, "COMPLETE", *self.held)
         for alias in self._off(aliases):
-            models.set_status(alias, "SKIPPED", *self.held)
+            models.set_off(alias, *self.held)
         self._finish(*self.held)
         paths = [self._place(self.held.model, suffix, self.stage.parameters) for suffix in ("rate", "rateints")]
         return self.held.reserve(self.saver, *paths)
@@ -261,17 +262,18 @@ class _Runner:
         """Save a step's optional products; they tell of the references that were used before the step."""
         values = self._parameters(bound.step.alias)
         places = {need.reftype: self._located(bound.step.alias, need) for need in bound.step.references}
-        for product, model, name in optional_products(bound, made, self.held.model, self.info, places):
-            if product.like == "exposure":
-                model.meta.ref_file = recorded_before
+        of_others = [(need, self._use(bound.step.alias, need)) for need in bound.step.references if need.of]
+        others = {need.reftype: _recorded_as(use) for need, use in of_others if use is not None}
+        told = bound, made, self.held.model, self.info, places, others, recorded_before
+        for product, model, name in optional_products(*told):
             if isinstance(model, dict):
                 save_tree(model, self.out / str(name), product.ext)
                 continue
-            told = {**values, "output_ext": product.ext} if product.ext else values
+            named = {**values, "output_ext": product.ext} if product.ext else values
             if name is None:
-                self._write(model, product.suffix, told)
+                self._write(model, product.suffix, named)
             else:
-                self._save(model, self._place_as(name, product.suffix, told))
+                self._save(model, self._place_as(name, product.suffix, named))
 
     def _params(self, step: Step) -> Params:
         values = {k: v for k, v in self._parameters(step.alias).items() if k in step.params.model_fields}
@@ -349,8 +351,7 @@ class _Runner:
     def _record_reference(self, use: ReferenceUse) -> None:
         from calservice.references import pinned
 
-        plain = use.name == "N/A" or use.name.startswith("/")
-        models.record_reference(self.held.model, use.reftype, use.name if plain else f"crds://{use.name}")
+        models.record_reference(self.held.model, use.reftype, _recorded_as(use))
         context = pinned.installed()
         models.record_context(self.held.model, None if context is None else context.context)
 
@@ -437,6 +438,12 @@ class _Runner:
     def _save(self, model: Any, path: Path) -> None:
         self.held.save(model, path, self.saver)
         log.info("saved %s", path.name)
+
+
+def _recorded_as(use: ReferenceUse) -> str:
+    """Return how products record a reference."""
+    plain = use.name == "N/A" or use.name.startswith("/")
+    return use.name if plain else f"crds://{use.name}"
 
 
 def _official_name(alias: str) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from calservice.recipes import recipe_for
 from calservice.simulate import simulate
 from calservice.simulate.context import write_context
 from tests.parity.synthetic import FULL, Case, ramp_model, raw_ramps, write_references
@@ -41,7 +42,7 @@ def overrides(folder: Path, case: Case) -> list[str]:
     paths["gain"] = folder / "gain.fits"
     shutil.copy(gain, paths["gain"])
     fits.setval(paths["gain"], "GAINFACT", value=1.3)
-    named = [("ipc", "ipc"), ("ramp_fit", "gain"), ("gain_scale", "gain")]
+    named = [("ipc", "ipc"), ("jump", "gain"), ("ramp_fit", "gain"), ("gain_scale", "gain")]
     if case.instrument == "MIRI":
         named += [("reset", "reset"), ("rscd", "rscd")]
     return [f"--steps.{step}.override_{kind}={paths[kind]}" for step, kind in named]
@@ -69,6 +70,21 @@ def test_detector1(mode: str, tmp_path: Path) -> None:
     names = {path.name.rpartition("_")[2] for path in (tmp_path / "out" / "auto").glob("*.fits")}
     assert {"rate.fits", "rateints.fits", "scale.fits", "scaleints.fits"} <= names
     assert {"mask.fits", "bkg.fits", "noise.fits"} <= names
+
+
+def test_steps_that_are_off(tmp_path: Path) -> None:
+    """Keywords tell so of each, but of dark_current, whose alias is none of them."""
+    program = simulate(tmp_path, modes=["miri-image"], exposures=1, integrations=1, groups=4, stars=5)
+    (exposure,) = program.data.glob("*_uncal.fits")
+    recipe = recipe_for("calwebb_detector1", "MIRI")
+    assert recipe is not None
+    words = [f"--steps.{alias}.skip=true" for alias in recipe.steps if alias != "ramp_fit"]
+    environment = {"CRDS_PATH": str(program.crds), "CRDS_CONTEXT": program.context}
+    assert run("calwebb_detector1", exposure, tmp_path / "out", words, environment) == {"ramp_fit": "COMPLETE"}
+    (product,) = (tmp_path / "out" / "auto").glob("*_rate.fits")
+    header = fits.getheader(product)
+    assert header["S_LINEAR"] == "SKIPPED"
+    assert "S_DARK" not in header
 
 
 def test_guider(tmp_path: Path) -> None:

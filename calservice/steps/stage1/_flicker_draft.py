@@ -18,7 +18,6 @@ from calservice.model.step import Each, ExposureInfo, OptionalProduct, Reference
 from calservice.steps.stage1 import ramp_fit
 
 __all__ = [
-    "OF_DRAFTS",
     "READS",
     "WRITES",
     "Drafts",
@@ -34,7 +33,7 @@ WRITES = ("draft_slope", "int_draft_slope", "draft_median")
 Needed = Callable[[Any, ExposureInfo], bool]
 
 _PARAMS = ramp_fit.RampFitParams()
-OF_DRAFTS: Mapping[str, Any] = MappingProxyType(
+_OF_DRAFTS: Mapping[str, Any] = MappingProxyType(
     {
         "meta.cal_step.ramp_fit": "COMPLETE",
         "meta.bunit_data": "DN/s",
@@ -50,8 +49,8 @@ def _always(params: Any, info: ExposureInfo) -> bool:
     return True
 
 
-def _nothing(params: Any, info: ExposureInfo) -> Mapping[str, Any]:
-    return {}
+def _never(params: Any, info: ExposureInfo) -> bool:
+    return False
 
 
 def kept_product(
@@ -60,19 +59,28 @@ def kept_product(
     suffix: str,
     model: str,
     applies: Needed = _always,
-    told: Callable[[Any, ExposureInfo], Mapping[str, Any]] = _nothing,
+    drafted: Needed = _never,
+    told: Mapping[str, Any] = MappingProxyType({}),
 ) -> OptionalProduct:
     """Return the product of an array that a kernel makes where a parameter asks for it, and else does not make.
 
-    ``told(params, info)`` gives metadata, by datamodel path, that differ from those of the exposure.
+    It carries the metadata of the exposure; where ``drafted(params, info)``, those of draft rates. ``told`` gives some
+    that differ, by datamodel path.
     """
+
+    def metadata(references: References, params: Any, info: ExposureInfo) -> Mapping[str, Any]:
+        if not drafted(params, info):
+            return told
+        return {**_OF_DRAFTS, **ramp_fit.STEP.metadata(references, _PARAMS, info), **told}
+
     return OptionalProduct(
         model=lambda info: model,
         wanted=lambda params, info: applies(params, info) and getattr(params, parameter),
         arrays=lambda made, references, params, info: {"data": made[array]} if array in made else {},
         after_exposure=True,
         suffix=suffix,
-        metadata=lambda references, params, info: told(params, info),
+        metadata=metadata,
+        records_others=drafted,
     )
 
 

@@ -11,7 +11,6 @@ from pydantic import Field, field_validator
 from calservice.model.block import Array, Block, Reach
 from calservice.model.step import Each, ExposureInfo, Params, Reference, ReferenceNeed, References, Step
 from calservice.steps.stage1._flicker_draft import (
-    OF_DRAFTS,
     READS,
     WRITES,
     Drafts,
@@ -318,11 +317,6 @@ def _located(params: CleanFlickerNoiseParams, info: ExposureInfo) -> bool:
     return params.save_mask or time_series or info.exp_type.startswith("NRS")
 
 
-def _of_mask(params: CleanFlickerNoiseParams, info: ExposureInfo) -> Mapping[str, Any]:
-    """Return the metadata of the mask: those of the draft rates that it is made of."""
-    return OF_DRAFTS if _drafts(params, info) else {}
-
-
 def _refusal(params: CleanFlickerNoiseParams, info: ExposureInfo) -> str | None:
     """Return the reason why exposures of a type are not cleaned."""
     if info.exp_type.startswith("MIR") and info.exp_type != "MIR_IMAGE":
@@ -377,8 +371,8 @@ STEP = Step(
     then=lambda params, info: (_CLEANING,),
     prepare=_prepare,
     products=(
-        kept_product("opt_mask", "save_mask", "mask", "ImageModel", told=_of_mask),
-        kept_product("opt_int_mask", "save_mask", "mask", "CubeModel", told=_of_mask),
+        kept_product("opt_mask", "save_mask", "mask", "ImageModel", drafted=_drafts),
+        kept_product("opt_int_mask", "save_mask", "mask", "CubeModel", drafted=_drafts),
         kept_product("opt_background", "save_background", "flicker_bkg", "RampModel"),
         kept_product("opt_noise", "save_noise", "flicker_noise", "RampModel"),
     ),

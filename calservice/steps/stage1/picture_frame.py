@@ -12,7 +12,6 @@ from calservice.model.block import Array, Block, Reach
 from calservice.model.step import Each, ExposureInfo, Params, ReferenceNeed, References, Step
 from calservice.steps.arrays import owned
 from calservice.steps.stage1._flicker_draft import (
-    OF_DRAFTS,
     READS,
     WRITES,
     Drafts,
@@ -25,7 +24,7 @@ from calservice.steps.stage1._flicker_draft import (
 
 __all__ = ["STEP", "PictureFrameParams"]
 
-_OF_MASK = {**OF_DRAFTS, "meta.cal_step.picture_frame": None}
+_OF_MASK = {"meta.cal_step.picture_frame": None}
 """Metadata of the mask, which is made before it is known what becomes of the step."""
 
 
@@ -165,7 +164,7 @@ STEP = Step(
     supports=_supports,
     then=lambda params, info: (_CORRECTION,),
     products=(
-        kept_product("opt_mask", "save_mask", "pctfrm_mask", "ImageModel", _applies, lambda params, info: _OF_MASK),
+        kept_product("opt_mask", "save_mask", "pctfrm_mask", "ImageModel", _applies, _applies, _OF_MASK),
         kept_product("opt_noise", "save_correction", "pctfrm_correction", "RampModel", _applies),
     ),
     rates_too=True,
