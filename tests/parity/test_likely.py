@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from astropy.io import fits
 
 from calservice.model.dqflags import PIXEL_FLAGS
 from calservice.run.models import exposure_info
@@ -22,6 +23,7 @@ from tests.parity.synthetic import (
     official_step,
     ramp_model,
     run_fused,
+    run_native,
     same,
     write_references,
 )
@@ -141,3 +143,19 @@ def test_values_that_are_no_numbers(tmp_path: Path) -> None:
     arrays["data"][rng.random(arrays["data"].shape) < 0.01] = np.nan
     arrays["data"][:, :, 20] = 7.0
     check(Case(), arrays, tmp_path)
+
+
+def test_a_single_integration_is_scaled_once(tmp_path: Path) -> None:
+    """The official images share their memory, and gain_scale after it scales them twice: not where it opens files."""
+    case = Case(shape=(1, 6, *FULL))
+    paths = write_references(tmp_path, case, kinds=("gain", "readnoise"))
+    fits.setval(paths["gain"], "GAINFACT", value=1.3)
+    likely = {"algorithm": "LIKELY"}
+    ours = run_native(case, flagged_ramps(case), paths, [("ramp_fit", likely), ("gain_scale", {})])
+    image, cube = official_step("ramp_fit", paths, likely).process(ramp_model(case, flagged_ramps(case)))
+    assert np.shares_memory(image.data, cube.data)
+    scaled = []
+    for name, model in (("rate", image), ("rateints", cube)):
+        model.save(tmp_path / f"{name}.fits")
+        scaled.append(official_step("gain_scale", paths, {}).process(str(tmp_path / f"{name}.fits")))
+    compare_rates(ours, *scaled)
