@@ -36,8 +36,8 @@ def open_lazily(path: Path, kind: Any) -> tuple[Any, dict[str, Array]]:
     model : datamodel
         With place-holders of one group for the arrays of the next, and flags of that shape.
     pixels : dict of str to DiskArray
-        Arrays by attribute of the model; empty where the file is compressed or otherwise unusual, and the model is
-        complete.
+        Arrays by attribute of the model; empty where the file, or one of the arrays, is compressed or otherwise unusual,
+        and the model is complete.
     """
     from astropy.io import fits
 
@@ -47,10 +47,12 @@ def open_lazily(path: Path, kind: Any) -> tuple[Any, dict[str, Array]]:
     with fits.open(path, memmap=False) as hdus:
         made = fits.HDUList()
         for hdu in hdus:
-            array = image_on_disk(path, hdu) if type(hdu) is fits.ImageHDU and hdu.name in _NAMES else None
-            if array is None:
+            if hdu.name not in _NAMES:
                 made.append(hdu)
                 continue
+            array = image_on_disk(path, hdu) if type(hdu) is fits.ImageHDU else None
+            if array is None:
+                return kind(str(path)), {}
             name = _NAMES[hdu.name]
             pixels[name] = cast(Array, array)
             made.append(fits.ImageHDU(_place_holder(name, array.shape), _plain(hdu.header), name=hdu.name))
