@@ -36,8 +36,8 @@ def open_lazily(path: Path, kind: Any) -> tuple[Any, dict[str, Array]]:
     model : datamodel
         With place-holders of one group for the arrays of the next, and flags of that shape.
     pixels : dict of str to DiskArray
-        Arrays by attribute of the model; empty where the file, or one of the arrays, is compressed or otherwise unusual,
-        and the model is complete.
+        Arrays by attribute of the model; empty where the file, or one of the arrays, is compressed or otherwise
+        unusual, and the model is complete.
     """
     from astropy.io import fits
 

@@ -1,4 +1,4 @@
-"""Some random combinations of parameters; ``python -m tests.parity.combinations`` takes as many as there is time for."""
+"""Some random combinations of parameters; ``python -m tests.parity.combinations`` takes as many as it is told."""
 
 from __future__ import annotations
 
