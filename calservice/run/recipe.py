@@ -15,7 +15,7 @@ from calservice.disk import DiskArray
 from calservice.engines import execute, official
 from calservice.model import modes
 from calservice.model.block import OPTIONAL, Array
-from calservice.model.errors import NoScienceData
+from calservice.model.errors import InputError, NoScienceData
 from calservice.model.names import output_name
 from calservice.model.outcome import StepOutcome
 from calservice.model.plan import ReferenceUse, Stage
@@ -134,7 +134,12 @@ class _Runner:
 
             opened = datamodels.open(given)
             return Held(opened, type(opened))
-        return Held(given, models.ramp_class(self.planned.exp_type, self.planned.num_superstripe))
+        kind = models.ramp_class(self.planned.exp_type, self.planned.num_superstripe)
+        try:
+            return Held(given, kind)
+        except (LookupError, TypeError, ValueError, AttributeError) as fault:
+            told = " ".join(f"{type(fault).__name__}: {fault}".split())
+            raise InputError(f"{self.primary.name}: it cannot be read ({told}). Fetch the file again") from fault
 
     def _check(self) -> None:
         """Demand that a raw exposure has what its header promises."""

@@ -53,6 +53,20 @@ def header(of: str = "", /, **words: Any) -> Spoil:
     return spoil
 
 
+def in_pixels(**words: Any) -> Spoil:
+    """Change what the header of SCI says of how its pixels are stored, in the bytes of the file."""
+
+    def spoil(made: Prepared) -> None:
+        raw = made.exposure.read_bytes()
+        with fits.open(made.exposure) as hdus:
+            place, told = hdus["SCI"].fileinfo(), hdus["SCI"].header.copy()
+        told.update(words)
+        start, stop = place["hdrLoc"], place["datLoc"]
+        made.exposure.write_bytes(raw[:start] + told.tostring().encode("ascii") + raw[stop:])
+
+    return spoil
+
+
 def pixels(change: Callable[[Any], Any], of: str = "") -> Spoil:
     """Change the pixels of the exposure, or of a reference."""
 
@@ -282,6 +296,8 @@ RUN: dict[str, tuple[str, Spoil, tuple[str, ...]]] = {
     ),
     "no such detector": ("NIRCam", header(DETECTOR="NRCX"), ("exposure_uncal.fits", "DETECTOR='NRCX'", "Correct it")),
     "no zero frames": ("NIRCam", header(ZEROFRAM=True), ("exposure_uncal.fits", "no extension ZEROFRAME", AGAIN)),
+    "pixels of no known scale": ("NIRCam", in_pixels(BZERO="half"), ("exposure_uncal.fits: it cannot be read", AGAIN)),
+    "pixels of another version": ("MIRI", in_pixels(EXTVER=3), ("exposure_uncal.fits: it cannot be read", AGAIN)),
     "zero frames of another shape": (
         "NIRCam",
         extension(ZERO.copy, ZEROFRAM=True),
