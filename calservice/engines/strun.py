@@ -195,7 +195,7 @@ class _NativeStep(_Ours):
         params = self._params()
         if models.suits(self.native, opened):
             info = models.exposure_info(opened)
-            reason = self.native.supports(params, info)
+            reason = self.native.refuses(params, info)
         else:
             reason = f"a {type(opened).__name__}"
         if reason is not None:

@@ -9,6 +9,7 @@ from typing import Any
 from calservice.model.modes import ALWAYS_TSO, Mode, mode_of
 from calservice.model.names import base_and_suffix, stem
 from calservice.model.step import ExposureInfo
+from calservice.model.stripes import STRIPE_KEYWORDS, Stripes
 
 __all__ = ["NUMBERS", "Exposure", "FileStat"]
 
@@ -16,8 +17,9 @@ __all__ = ["NUMBERS", "Exposure", "FileStat"]
 NUMBERS = frozenset(
     (
         *("NINTS", "NGROUPS", "NFRAMES", "GROUPGAP", "TFRAME", "TGROUP", "INTSTART", "INTEND", "DRPFRMS1", "FRMDIVSR"),
-        *("SUBSTRT1", "SUBSTRT2", "SUBSIZE1", "SUBSIZE2", "FASTAXIS", "SLOWAXIS", "NOUTPUTS", "NSAMPLES", "SSTR_NST"),
+        *("SUBSTRT1", "SUBSTRT2", "SUBSIZE1", "SUBSIZE2", "FASTAXIS", "SLOWAXIS", "NOUTPUTS", "NSAMPLES"),
         *("EXPSTART", "EFFINTTM", "GAINFACT", "NRS_NORM", "NRS_REF"),
+        *STRIPE_KEYWORDS,
     )
 )
 """Keywords that are computed with."""
@@ -141,7 +143,7 @@ class Exposure:
             fastaxis=int(word("FASTAXIS") or 1),
             slowaxis=int(word("SLOWAXIS") or 2),
             noutputs=int(word("NOUTPUTS") or 0),
-            multistripe=word("MSTR_RD1") not in (None, ""),
+            stripes=Stripes.told([_number(word(keyword)) for keyword in STRIPE_KEYWORDS], str(word("SUBARRAY", ""))),
             xstart=int(word("SUBSTRT1") or 1),
             ystart=int(word("SUBSTRT2") or 1),
             integration_end=_number(word("INTEND")),

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from calservice.model.block import Array, Block, Reach, Window
+from calservice.model.stripes import Stripes, unknown_stripes
 
 __all__ = [
     "Each",
@@ -91,8 +92,8 @@ class ExposureInfo:
     """Likewise SLOWAXIS."""
     noutputs: int = 0
     """Outputs that the detector is read through, 0 where it is not told."""
-    multistripe: bool = False
-    """Whether the pixels are those of several stripes of the detector."""
+    stripes: Stripes | None = None
+    """Which lines of the detector the pixels are those of, if they are several stripes of it."""
     integration_end: int | None = None
     """Number, from 1, of the last integration of this file within the exposure, if it is told."""
     exposure_nints: int | None = None
@@ -165,6 +166,8 @@ class ReferenceNeed:
         Whether the step still runs when the context says ``N/A``; otherwise it is then skipped.
     subarray : bool
         Whether a full-frame reference may be cut to a subarray exposure.
+    stripes : bool
+        Whether it is cut to stripes, where exposures have several; else the lines from their start on are taken.
     axes : int
         Dimensions from which on the arrays cover rows and columns of the detector. A reference whose
         first array has fewer (a table, a small convolution kernel), or of which no array is needed, is
@@ -186,6 +189,7 @@ class ReferenceNeed:
     arrays: tuple[str, ...] = ()
     optional: bool = False
     subarray: bool = True
+    stripes: bool = True
     axes: int = 2
     needed: Callable[[Any, ExposureInfo], bool] = _required
     averaged: str = ""
@@ -453,6 +457,10 @@ class Step:
     def parts(self, params: Any, info: ExposureInfo) -> tuple[Step, ...]:
         """Return this step, and those that go on with what it makes."""
         return (self, *self.then(params, info))
+
+    def refuses(self, params: Any, info: ExposureInfo) -> str | None:
+        """Return why this native step cannot serve a case, as ``supports`` does, or for stripes that are not known."""
+        return (unknown_stripes(info) if self.references else None) or self.supports(params, info)
 
     def waits(self, params: Any, info: ExposureInfo) -> bool:
         """Whether the kernel has to wait for what all blocks before it tell."""

@@ -136,8 +136,6 @@ def _not_native(alias: str, stage: Stage, settings: Settings) -> str | None:
         return None
     if step.rates_too and stage.exposure is not None and 0 < len(stage.exposure.shape) < _RAMP_DIMENSIONS:
         return "rates"
-    if info.multistripe:
-        return "references are not cut to several stripes"
     return supports(step, settings.step(alias) if stage.pipeline != alias else settings.values, info)
 
 
@@ -147,7 +145,7 @@ def supports(step: Step, values: Mapping[str, object], info: ExposureInfo) -> st
     known = {k: v for k, v in own.items() if k in step.params.model_fields}
     if len(known) != len(own):
         return f"parameter {sorted(set(own) - set(known))[0]} is the official step's only"
-    return step.supports(step.params.model_validate(known), info)
+    return step.refuses(step.params.model_validate(known), info)
 
 
 def reference_types(stage: Stage, engines: Mapping[str, str], settings: Settings) -> tuple[str, ...]:

@@ -81,7 +81,7 @@ def _of_header(stage: Stage, seen: Exposure) -> Iterator[str]:
     word, info = seen.keywords.get, seen.info
     if info.instrument not in _INSTRUMENTS:
         yield f"its header names no instrument that there is: INSTRUME={info.instrument!r}. Correct it"
-    if info.multistripe or info.num_superstripe:
+    if info.num_superstripe:
         return
     near = info.instrument != "MIRI"
     running = [alias for alias in stage.engines if near or alias != "refpix"]
@@ -106,8 +106,6 @@ def _of_header(stage: Stage, seen: Exposure) -> Iterator[str]:
 
 def _of_steps(stage: Stage, seen: Exposure) -> Iterator[str]:
     """Tell what keeps steps from working, whichever engine runs them."""
-    if seen.info.multistripe:
-        return
     faults = (step.fault(seen.info) for alias, step in native_steps().items() if alias in stage.engines)
     yield from (fault for fault in faults if fault is not None)
 

@@ -1,28 +1,41 @@
-"""Where reference files lie on the detector, and cutting them to the subarray of an exposure."""
+"""Where reference files lie on the detector, and cutting them to the subarray of an exposure, or to its stripes."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from calservice.disk import cut_image
+from calservice.model.block import Array
 from calservice.model.errors import ReferenceFileError
 from calservice.model.step import Reference, ReferenceNeed
+from calservice.model.stripes import FULL, Stripes
 
 __all__ = ["Placement", "covers_detector", "fit_to_exposure"]
 
 _IRS2 = (3200, 2048)
 """Rows of an image with interleaved reference pixels, and of the detector that they stand for."""
 
+_Ranges = Sequence[tuple[int, int]]
+"""First lines, from 0, and the ones after the last."""
+
 
 @dataclass(frozen=True)
 class Placement:
-    """Where on the detector an image lies: first pixel, counted from 1, and size in pixels."""
+    """Where on the detector an image lies: first pixel, counted from 1, and size in pixels.
+
+    If it is put together of stripes, also which, and the axis across which they lie (SLOWAXIS).
+    """
 
     xstart: int
     ystart: int
     xsize: int
     ysize: int
+    stripes: Stripes | None = None
+    slowaxis: int = 2
 
     def sized(self, shape: tuple[int, ...]) -> Placement:
         """Return the placement with the size that the array really has.
@@ -38,7 +51,8 @@ def _placed(reference: Reference, shape: tuple[int, ...], path: str | Path) -> P
     """Return the declared placement of a reference; that of the full frame if it has its shape."""
     declared = [reference.meta.get(f"meta.subarray.{name}") for name in ("xstart", "ystart", "xsize", "ysize")]
     if all(value is not None for value in declared):
-        placement = Placement(*(int(value) for value in declared if value is not None))
+        xstart, ystart, xsize, ysize = (int(value) for value in declared if value is not None)
+        placement = Placement(xstart, ystart, xsize, ysize)
     else:
         miri = str(reference.meta.get("meta.instrument.name")).upper() == "MIRI"
         full = (1024, 1032) if miri else (2048, 2048)
@@ -91,7 +105,7 @@ def fit_to_exposure(
     Returns
     -------
     Reference
-        The same if it matches, else views of its arrays.
+        The same if it matches, else views of its arrays; of several stripes, arrays that are put together of them.
 
     Raises
     ------
@@ -101,7 +115,8 @@ def fit_to_exposure(
     Notes
     -----
     The rules are those of the official package: sizes are those of the arrays where the header differs,
-    a missing placement is taken as the full frame if the size is that of one.
+    a missing placement is taken as the full frame if the size is that of one. References are cut to stripes only
+    from the full length of the detector.
     """
     if not covers_detector(reference, need):
         return reference
@@ -122,19 +137,50 @@ def fit_to_exposure(
             f"whose header tells of {science.xsize} x {science.ysize} pixels (SUBSIZE1, SUBSIZE2) where it has "
             f"{shape[1]} x {shape[0]}; correct the header of the exposure"
         )
-    x, y = science.xstart - declared.xstart, science.ystart - declared.ystart
-    right, top = x + science.xsize, y + science.ysize
-    if x < 0 or y < 0 or right > declared.xsize or top > declared.ysize:
+    science = science if need.stripes else replace(science, stripes=None)
+    rows, columns = _ranges(declared, science)
+    inside = _covers(rows, declared.ysize) and _covers(columns, declared.xsize)
+    if science.stripes is not None and not inside:
+        raise ReferenceFileError(
+            f"{path}: the {need.reftype} reference covers {declared.xsize} x {declared.ysize} pixels from "
+            f"({declared.xstart}, {declared.ystart}) on, where the exposure has several stripes; give a reference of "
+            "the whole detector, or of the same stripes"
+        )
+    if not inside:
         raise ReferenceFileError(
             f"{path}: the {need.reftype} reference covers {declared.xsize} x {declared.ysize} pixels "
             f"from ({declared.xstart}, {declared.ystart}) on, the exposure {shape[1]} x {shape[0]} from "
             f"({science.xstart}, {science.ystart}) on; give a reference that covers the subarray"
         )
-    arrays = {
-        name: cut_image(a, slice(y, top), slice(x, right)) if a.shape[-2:] == size[-2:] else a
-        for name, a in reference.arrays.items()
-    }
+    arrays = {n: _cut(a, rows, columns) if a.shape[-2:] == size[-2:] else a for n, a in reference.arrays.items()}
     return _whole(replace(reference, arrays=arrays), need, shape, path)
+
+
+def _ranges(declared: Placement, science: Placement) -> tuple[_Ranges, _Ranges]:
+    """Return which rows and which columns of a reference an exposure holds: one range each, or one a stripe."""
+    x, y = science.xstart - declared.xstart, science.ystart - declared.ystart
+    rows, columns = [(y, y + science.ysize)], [(x, x + science.xsize)]
+    if science.stripes is None:
+        return rows, columns
+    upright = abs(science.slowaxis) == 2
+    place, length = (declared.ystart, declared.ysize) if upright else (declared.xstart, declared.xsize)
+    if (place, length) != (1, FULL):
+        return [(-1, 0)], columns
+    start, count = (science.ystart, science.ysize) if upright else (science.xstart, science.xsize)
+    lines = science.stripes.placed(count, science.slowaxis, start)
+    return (lines, columns) if upright else (rows, lines)
+
+
+def _covers(ranges: _Ranges, size: int) -> bool:
+    return all(start >= 0 and stop <= size for start, stop in ranges)
+
+
+def _cut(array: Array, rows: _Ranges, columns: _Ranges) -> Array:
+    """Return ranges of rows and columns of the images of an array: a view of one of each, a copy of several."""
+    pieces = [[cut_image(array, slice(*y), slice(*x)) for x in columns] for y in rows]
+    if len(rows) == len(columns) == 1:
+        return pieces[0][0]
+    return np.concatenate([np.concatenate([np.asarray(a) for a in row], axis=-1) for row in pieces], axis=-2)
 
 
 def _whole(reference: Reference, need: ReferenceNeed, shape: tuple[int, int], path: str | Path) -> Reference:

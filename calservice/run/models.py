@@ -18,6 +18,7 @@ from calservice import __version__
 from calservice.model.block import Array
 from calservice.model.errors import InputError, ReferenceFileError
 from calservice.model.step import ExposureInfo, Params, Reference, ReferenceNeed, Step
+from calservice.model.stripes import STRIPE_ATTRIBUTES, Stripes
 from calservice.references.load import load_reference, load_user_flags, load_user_mask, reference_of_model
 from calservice.references.placement import Placement, covers_detector, fit_to_exposure
 from calservice.run.chain import BoundStep
@@ -114,7 +115,7 @@ def exposure_info(model: Any) -> ExposureInfo:
         fastaxis=int(where.fastaxis or 1),
         slowaxis=int(where.slowaxis or 2),
         noutputs=int(exposure.noutputs or 0),
-        multistripe=getattr(where, "multistripe_reads1", None) is not None,
+        stripes=Stripes.told([getattr(where, name, None) for name in STRIPE_ATTRIBUTES], str(where.name or "")),
         xstart=int(where.xstart or 1),
         ystart=int(where.ystart or 1),
         integration_end=exposure.integration_end,
@@ -174,7 +175,7 @@ def check_exposure(model: Any, zeroframe: Array | None, info: ExposureInfo) -> N
         raise InputError(f"{name}: ZEROFRAME has the shape {shape}, where SCI has {due}. Fetch the file again")
 
 
-def _placement(model: Any) -> Placement:
+def _placement(model: Any, info: ExposureInfo) -> Placement:
     where = model.meta.subarray
     values = (where.xstart, where.ystart, where.xsize, where.ysize)
     if any(value is None for value in values):
@@ -182,7 +183,8 @@ def _placement(model: Any) -> Placement:
             f"{model.meta.filename}: its header does not say where on the detector its pixels lie; "
             "set SUBSTRT1, SUBSTRT2, SUBSIZE1 and SUBSIZE2"
         )
-    return Placement(*(int(value) for value in values))
+    xstart, ystart, xsize, ysize = map(int, values)
+    return Placement(xstart, ystart, xsize, ysize, info.stripes, info.slowaxis)
 
 
 def source_arrays(model: Any, steps: Sequence[Step], integrations: Any = None) -> dict[str, Array]:
@@ -339,7 +341,7 @@ def _fitting(need: ReferenceNeed, whole: Reference, model: Any, info: ExposureIn
         return whole
     shape, name = (info.nrows, info.ncols), whole.name
     try:
-        return fit_to_exposure(whole, need, _placement(model), shape, name)
+        return fit_to_exposure(whole, need, _placement(model, info), shape, name)
     except ReferenceFileError:
         if not need.averaged or need.averaged not in info.exp_type:
             raise

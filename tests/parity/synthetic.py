@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from calservice.model.block import Window
 from calservice.model.dqflags import PIXEL_FLAGS
 from calservice.model.step import ExposureInfo
+from calservice.model.stripes import STRIPE_ATTRIBUTES, Stripes
 from calservice.references.load import load_reference, load_user_flags
 from calservice.references.placement import Placement, fit_to_exposure
 from calservice.run.blocks import run_fused
@@ -47,6 +48,9 @@ class Case:
     frame_divisor: int | None = None
     readpatt: str = "ANY"
     subarray: str = "ANY"
+    stripes: Stripes | None = None
+    axes: tuple[int, int] = (1, 2)
+    """FASTAXIS and SLOWAXIS."""
 
     @property
     def info(self) -> ExposureInfo:
@@ -73,12 +77,15 @@ class Case:
             start_time=60000.0,
             integration_time=100.0,
             irs2_pattern=(16, 4) if self.instrument == "NIRSPEC" else (None, None),
+            stripes=self.stripes,
+            fastaxis=self.axes[0],
+            slowaxis=self.axes[1],
         )
 
     @property
     def placement(self) -> Placement:
         nrows, ncols = self.shape[2:]
-        return Placement(*self.start, ncols, 2048 if nrows == 3200 else nrows)
+        return Placement(*self.start, ncols, 2048 if nrows == 3200 else nrows, self.stripes, self.axes[1])
 
 
 def raw_ramps(case: Case, realistic: bool = False) -> dict[str, Array]:
@@ -178,6 +185,8 @@ def ramp_model(case: Case, arrays: Mapping[str, Array]) -> Any:
     model.meta.observation.time = "00:00:00"
     model.meta.filename = "synthetic_uncal.fits"
     model.meta.subarray.xstart, model.meta.subarray.ystart = case.start
+    if case.stripes is not None:
+        put_stripes(model, case.stripes, case.axes)
     placement = case.placement
     model.meta.subarray.xsize, model.meta.subarray.ysize = placement.xsize, placement.ysize
     if info.instrument == "NIRSPEC":
@@ -185,6 +194,13 @@ def ramp_model(case: Case, arrays: Mapping[str, Array]) -> Any:
     if case.read_times:
         model.meta.exposure.read_times = [list(case.read_times)]
     return model
+
+
+def put_stripes(model: Any, stripes: Stripes, axes: tuple[int, int]) -> None:
+    """Have an exposure tell of the stripes that it was read in."""
+    for name, value in zip(STRIPE_ATTRIBUTES, astuple(stripes), strict=False):
+        setattr(model.meta.subarray, name, value)
+    model.meta.subarray.fastaxis, model.meta.subarray.slowaxis = axes
 
 
 def save(model: Any, case: Case, path: Path, placed: bool = True) -> Path:

@@ -151,4 +151,4 @@ def test_where_nothing_is_to_be_corrected_or_all_is_left_to_the_official_step() 
     assert step.not_applicable({}, params, small) == "MIRI subarrays are not corrected"
     assert step.not_applicable({}, params, replace(info, xstart=1900)) == "the subarray does not fit the detector"
     assert step.supports(step.params(refpix_algorithm="sirs"), info) is None
-    assert step.supports(params, replace(info, multistripe=True)) == "stripes"
+    assert step.supports(params, replace(info, num_superstripe=2)) == "superstripe exposures"

@@ -30,6 +30,8 @@ __all__ = ["MIRI_SHAPE", "is_irs2", "places", "signals_of", "single_output", "ta
 
 MIRI_SHAPE = (1024, 1032)
 """Rows and columns of a MIRI detector."""
+_OUTPUTS = 4
+"""Of a near-infrared detector."""
 _TOGETHER = 8
 """Frames that are turned to signals together."""
 _EDGELESS = ("SUB512", "SUB512S", "SUB32")
@@ -78,7 +80,9 @@ def take_reference_pixels(block: Block, references: References, params: Any, inf
     rows = np.arange(*window.row) + info.ystart - 1
     columns = np.arange(*window.column) + info.xstart - 1
     height, width = MIRI_SHAPE if info.instrument == "MIRI" else (FULL, FULL)
-    if info.instrument != "MIRI" and single_output(info):
+    if info.stripes is not None:
+        wanted = usable(flags)
+    elif info.instrument != "MIRI" and single_output(info):
         wanted = usable(flags)
         if info.subarray in _EDGELESS:
             first, last = info.xstart - 1, info.xstart - 1 + info.ncols
@@ -103,7 +107,7 @@ def places(params: Any, info: ExposureInfo) -> Sequence[Window] | None:
     if is_irs2(info):
         return None
     whole = Window.whole((info.nints, info.ngroups, info.nrows, info.ncols))
-    if info.instrument != "MIRI" and single_output(info):
+    if info.stripes is not None or (info.instrument != "MIRI" and single_output(info)):
         return (whole,)
     height, width = MIRI_SHAPE if info.instrument == "MIRI" else (FULL, FULL)
     rows = _within(info.ystart - 1, info.nrows, ((0, BORDER), (BORDER, height - BORDER), (height - BORDER, height)))
@@ -139,8 +143,8 @@ def signals_of(found: _Found | list[Pairs], each: Each) -> Mapping[str, Array]:
         return {}
     if found.info.instrument == "MIRI":
         return {"refpix_signals": _miri_signals(found, each)}
-    if single_output(found.info):
-        return _single_signals(found)
+    if found.info.stripes is not None or single_output(found.info):
+        return _signals_by_flags(found)
     return _full_signals(found, each)
 
 
@@ -253,8 +257,11 @@ def _parts(count: int, most: int, *, alone: bool) -> list[slice]:
     return [slice(0, 1), *runs] if alone else runs
 
 
-def _single_signals(found: _Found) -> dict[str, Array]:
-    """Signals of subarrays that are read through one output: one for even and one for odd columns."""
+def _signals_by_flags(found: _Found) -> dict[str, Array]:
+    """Signals of frames whose reference pixels are wherever flags say so, one for even and one for odd columns.
+
+    They are those of subarrays that are read through one output, or of stripes: of these each output has its own.
+    """
     params, info = found.params, found.info
     made: dict[str, Array] = {}
     places = [_on_detector(pieces[0], info) for pieces in _by_place(found)]
@@ -266,15 +273,31 @@ def _single_signals(found: _Found) -> dict[str, Array]:
         values = _listed(found, what)[:, :, order]
         nints, ngroups = values.shape[:2]
         signals = np.zeros((nints, ngroups, FULL))
-        parts = [slice(0, None, 2), slice(1, None, 2)] if params.odd_even_columns else [slice(None)]
-        for n, part in enumerate(parts):
-            mine = columns[order] % len(parts) == n
+        for part in _parts_of_columns(info, params.odd_even_columns):
+            mine = np.isin(columns[order], part)
             for i in range(nints):
                 for g in range(ngroups):
                     signals[i, g, part] = clipped_mean(values[i, g, mine], params.siglimit) or 0.0
         single = np.ones((nints, ngroups), np.bool_)
         made |= _placed(info, prefix, signals, np.zeros_like(signals), single)
     return made
+
+
+def _parts_of_columns(info: ExposureInfo, odd_even: bool) -> list[Array]:
+    """Return the columns of the detector, as it is oriented, that have reference pixels of their own.
+
+    Outputs are told apart in stripes. The official step counts their columns from the start of the subarray on, be it
+    that its first columns are read last.
+    """
+    columns = np.arange(FULL)
+    parts = [columns]
+    if info.stripes is not None:
+        start, length = (info.xstart - 1, info.ncols) if abs(info.fastaxis) == 1 else (info.ystart - 1, info.nrows)
+        shift = 0 if info.fastaxis > 0 else FULL - length - 2 * start
+        outputs = (columns - shift) // (FULL // _OUTPUTS)
+        parts = [np.flatnonzero(outputs == n) for n in range(_OUTPUTS)]
+    kinds = 2 if odd_even else 1
+    return [part[part % kinds == n] for part in parts for n in range(kinds)]
 
 
 def _listed(found: _Found, what: str) -> Array:
@@ -312,12 +335,17 @@ def _on_detector(piece: _Piece, info: ExposureInfo) -> tuple[Array, Array]:
 
 
 def _placed(info: ExposureInfo, prefix: str, columns: Array, rows: Array, single: Array) -> dict[str, Array]:
-    """Turn signals of columns and rows of the detector to the exposure's axes, and cut them to it."""
+    """Turn signals of columns and rows of the detector to the exposure's axes, and cut them to it.
+
+    Rows of several stripes, which have no signals, are taken from the first on: they need not be where it begins.
+    """
     columns = columns[..., ::-1] if info.fastaxis < 0 else columns
     rows = rows[..., ::-1] if info.slowaxis < 0 else rows
     x = slice(info.xstart - 1, info.xstart - 1 + info.ncols)
     y = slice(info.ystart - 1, info.ystart - 1 + info.nrows)
     first, second = (x, y) if abs(info.fastaxis) == 1 else (y, x)
+    if info.stripes is not None:
+        second = slice(0, second.stop - second.start)
     found = {"first": columns[..., first], "second": rows[..., second], "single": single}
     return {f"refpix_{prefix}{name}": np.ascontiguousarray(array) for name, array in found.items()}
 

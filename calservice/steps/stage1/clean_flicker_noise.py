@@ -338,7 +338,7 @@ def _not_applicable(references: References, params: CleanFlickerNoiseParams, inf
 
 
 def _supports(params: CleanFlickerNoiseParams, info: ExposureInfo) -> str | None:
-    if info.num_superstripe or info.multistripe:
+    if info.num_superstripe:
         return "stripes"
     if _takes_median(params, info) and info.nints > 1 and _located(params, info):
         return f"the background method median_image{' with save_mask' * params.save_mask} of {info.exp_type} exposures"

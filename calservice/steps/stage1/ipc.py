@@ -56,7 +56,8 @@ def convolve(block: Block, references: References, params: IpcParams, info: Expo
     -----
     Source: ``ipc`` in the JWST pipeline documentation. Reference pixels stay as they are and, like what
     lies outside of the image, count as 0. Of NIRSpec's IRS2 images the interleaved reference pixels are
-    taken out before. Terms are added in float32, row by row of the kernel and the central one last.
+    taken out before. Lines of stripes are taken for those that follow their start, as the official step does.
+    Terms are added in float32, row by row of the kernel and the central one last.
     """
     data, window = block["data"], block.window
     weights = references["ipc"]["data"]
@@ -103,7 +104,11 @@ def _within(info: ExposureInfo, rows: int, columns: int) -> Reach:
 
 
 def _supports(params: IpcParams, info: ExposureInfo) -> str | None:
-    return "superstripe exposures" if info.num_superstripe else unsupported_irs2(info)
+    if info.num_superstripe:
+        return "superstripe exposures"
+    if info.stripes is not None and any(stop < start for start, stop in _science(info, info.nrows)):
+        return "stripes that begin at the last lines"
+    return unsupported_irs2(info)
 
 
 STEP = Step(
@@ -113,7 +118,7 @@ STEP = Step(
     kernel=convolve,
     reads=("data",),
     writes=("data",),
-    references=(ReferenceNeed("ipc", ("data",), axes=4),),
+    references=(ReferenceNeed("ipc", ("data",), stripes=False, axes=4),),
     reach=_reach,
     exact_reach=_exact_reach,
     supports=_supports,

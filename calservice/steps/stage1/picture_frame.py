@@ -143,7 +143,7 @@ def _not_applicable(references: References, params: PictureFrameParams, info: Ex
 
 
 def _supports(params: PictureFrameParams, info: ExposureInfo) -> str | None:
-    if info.num_superstripe or info.multistripe:
+    if info.num_superstripe:
         return "stripes"
     if not _applies(params, info):
         return None

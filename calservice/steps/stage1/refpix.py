@@ -82,7 +82,8 @@ def correct(block: Block, references: References, params: RefPixParams, info: Ex
     -----
     Source: ``refpix`` in the JWST pipeline documentation. Near infrared, four outputs: clipped means of the upper
     and lower reference pixels of each output, for even and odd columns, then running medians of the side pixels. One
-    output: clipped means of all reference pixels of even and of odd columns. MIRI: clipped means of left and right
+    output: clipped means of all reference pixels of even and of odd columns. Several stripes: these of each output, by
+    running the official step. MIRI: clipped means of left and right
     pixels of each output, for even and odd rows, of the differences to the first group. IRS2: see `correct_irs2`.
     """
     if is_irs2(info):
@@ -129,6 +130,8 @@ def _not_applicable(references: References, params: RefPixParams, info: Exposure
     if info.instrument == "MIRI":
         smaller = info.nrows < MIRI_SHAPE[0] or info.ncols < MIRI_SHAPE[1]
         return "MIRI subarrays are not corrected" if smaller else None
+    if info.stripes is not None:
+        return None
     inside = min(info.xstart, info.ystart) >= 1
     inside &= max(info.xstart + info.ncols, info.ystart + info.nrows) - 1 <= FULL
     return None if inside else "the subarray does not fit the detector"
@@ -143,8 +146,8 @@ def _supports(params: RefPixParams, info: ExposureInfo) -> str | None:
         return None
     if is_irs2(info):
         return unsupported_irs2(params, info)
-    if info.num_superstripe or info.multistripe:
-        return "stripes"
+    if info.num_superstripe:
+        return "superstripe exposures"
     if abs(info.fastaxis) not in (1, 2) or abs(info.slowaxis) not in (1, 2):
         return "unknown axes of the detector"
     return None
