@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from calservice.model.block import Reach, Window
 from calservice.model.passes import (
@@ -24,6 +24,7 @@ from calservice.model.passes import (
 )
 from calservice.model.plan import Stage
 from calservice.model.step import ExposureInfo, Step
+from calservice.model.superstripes import facts_at
 
 __all__ = ["describe_cut", "project"]
 
@@ -51,30 +52,44 @@ def describe_cut(stage: Stage, steps: Mapping[str, Step]) -> str:
     if not stage.engines or stage.exposure is None or stage.level > 1 or 0 in _lengths(stage.exposure.info):
         return "whole: combines or projects exposures" if stage.level == 3 else "whole"
     said: list[str] = []
-    for alias, group in _runs(stage, steps):
-        said += _passes(group, stage.exposure.info) if group else [f"{alias} whole (official)"]
+    count = stage.exposure.info.num_superstripe
+    for alias, group, info in _runs(stage, steps):
+        if not group:
+            said.append(f"{alias} whole (official)")
+            continue
+        of = f", of each of {count} superstripes" if info.stripes is not None and count else ""
+        said += [f"{passed}{of}" for passed in _passes(group, info)]
     return "; ".join([*said, *_kept(stage, steps)])
 
 
-def _runs(stage: Stage, steps: Mapping[str, Step]) -> list[tuple[str, list[tuple[Step, Any]]]]:
-    """Return consecutive native steps with their parameters together, and each official one by its alias."""
-    runs: list[tuple[str, list[tuple[Step, Any]]]] = []
+class _Run(NamedTuple):
+    """Consecutive native steps with their parameters, and the exposure as they get it; or the alias of an official."""
+
+    alias: str
+    group: list[tuple[Step, Any]]
+    info: ExposureInfo
+
+
+def _runs(stage: Stage, steps: Mapping[str, Step]) -> list[_Run]:
+    """Return consecutive native steps together, and each official one by its alias."""
+    assert stage.exposure is not None
+    runs: list[_Run] = []
     for alias, engine in stage.engines.items():
+        info = facts_at(stage.exposure.info, alias, stage.engines)
         if engine == "jwst":
-            runs.append((alias, []))
+            runs.append(_Run(alias, [], info))
         elif engine == "native":
-            if not runs or not runs[-1][1]:
-                runs.append(("", []))
-            runs[-1][1].extend(_parts(stage, steps[alias]))
+            if not runs or not runs[-1].group or runs[-1].info != info:
+                runs.append(_Run("", [], info))
+            runs[-1].group.extend(_parts(stage, steps[alias], info))
     return runs
 
 
-def _parts(stage: Stage, step: Step) -> list[tuple[Step, Any]]:
+def _parts(stage: Stage, step: Step, info: ExposureInfo) -> list[tuple[Step, Any]]:
     """Return the parts of a step with its parameters."""
-    assert stage.exposure is not None
     values = stage.parameters if stage.pipeline == step.alias else stage.parameters.get("steps", {}).get(step.alias, {})
     params = step.params.model_validate({k: v for k, v in values.items() if k in step.params.model_fields})
-    return [(part, params) for part in step.parts(params, stage.exposure.info)]
+    return [(part, params) for part in step.parts(params, info)]
 
 
 def _passes(group: Sequence[tuple[Step, Any]], info: ExposureInfo) -> list[str]:
@@ -127,9 +142,8 @@ def _axes(reach: Reach) -> str:
 
 def _goes_over_again(stage: Stage, steps: Mapping[str, Step]) -> bool:
     """Whether more than one pass is made over the ramps."""
-    assert stage.exposure is not None
     runs = _runs(stage, steps)
-    return len(runs) > 1 or any(len(_passes(group, stage.exposure.info)) > 1 for _, group in runs)
+    return len(runs) > 1 or any(len(_passes(run.group, run.info)) > 1 for run in runs)
 
 
 def _kept(stage: Stage, steps: Mapping[str, Step]) -> list[str]:
@@ -157,9 +171,9 @@ def project(stage: Stage, sources: Sequence[Stage], steps: Mapping[str, Step]) -
     shape = stage.exposure.shape if stage.exposure else ()
     if stage.exposure is None or len(shape) < 2 or 0 in shape:
         return 0, 0
-    pixels = shape[-1] * shape[-2]
     if stage.level <= 1:
-        return _ramps(stage, steps, shape, pixels)
+        return _ramps(stage, steps, shape)
+    pixels = shape[-1] * shape[-2]
     if stage.level == 2:
         integrations = math.prod(shape[:-2]) if len(shape) == 3 else 1
         return _IMPORTS + 40 * pixels * _FLOAT * integrations, 15 * pixels * _FLOAT * integrations
@@ -169,28 +183,41 @@ def project(stage: Stage, sources: Sequence[Stage], steps: Mapping[str, Step]) -
     return _IMPORTS + 20 * mosaic * _FLOAT + members * 12 * pixels * _FLOAT, outputs
 
 
-def _ramps(stage: Stage, steps: Mapping[str, Step], shape: tuple[int, ...], pixels: int) -> tuple[int, int]:
+def _ramps(stage: Stage, steps: Mapping[str, Step], shape: tuple[int, ...]) -> tuple[int, int]:
     """Return the figures of a stage that fits ramps."""
-    ramp = math.prod(shape)
+    stripes = _stripes(stage)
+    if stripes:
+        assert stage.exposure is not None
+        shape = _lengths(facts_at(stage.exposure.info, "ramp_fit", stage.engines))
+    ramp, pixels = math.prod(shape), shape[-1] * shape[-2]
     integrations = shape[0] if len(shape) == 4 else 1
     outputs = (1 + integrations) * _RATES * pixels * _FLOAT
     assert stage.exposure is not None
     if "jwst" in stage.engines.values() or 0 in _lengths(stage.exposure.info):
-        return _IMPORTS + 13 * ramp * _FLOAT, outputs
+        return _IMPORTS + 13 * ramp * _FLOAT + stripes, outputs
     again = _goes_over_again(stage, steps)
     kept = sum(size for size in (ramp * _FLOAT, ramp) if again and size <= KEPT_BYTES)
     cube = integrations * pixels * _FLOAT
     images = _RATES * (pixels * _FLOAT + (cube if cube <= KEPT_BYTES // IMAGES else 0))
     blocks = max(4 * BLOCK_BYTES, _pieces(stage, steps))
-    return _NATIVE_IMPORTS + kept + images + blocks + _band(stage, steps), outputs
+    return _NATIVE_IMPORTS + kept + images + blocks + _band(stage, steps) + stripes, outputs
+
+
+def _stripes(stage: Stage) -> int:
+    """Return the memory that superstripes take: as they are read, made, and put together; 0 where there are none."""
+    assert stage.exposure is not None
+    seen = stage.exposure.info
+    whole = facts_at(seen, "ramp_fit", stage.engines)
+    if whole == seen:
+        return 0
+    return (_FLOAT + 1) * (3 * math.prod(_lengths(seen)) + math.prod(_lengths(whole)))
 
 
 def _pieces(stage: Stage, steps: Mapping[str, Step]) -> int:
     """Return the memory that ramps take where steps look at whole images."""
-    assert stage.exposure is not None
-    info, most = stage.exposure.info, 0
-    again = math.prod(_lengths(info)) * _FLOAT > KEPT_BYTES
-    for _, group in _runs(stage, steps):
+    most = 0
+    for _, group, info in _runs(stage, steps):
+        again = math.prod(_lengths(info)) * _FLOAT > KEPT_BYTES
         for reach, part in _reaches(group, info):
             if not takes_images(reach):
                 continue
@@ -205,9 +232,8 @@ def _pieces(stage: Stage, steps: Mapping[str, Step]) -> int:
 
 def _band(stage: Stage, steps: Mapping[str, Step]) -> int:
     """Return the memory that rows of arrays on disk take where blocks cut columns."""
-    assert stage.exposure is not None
-    info, most = stage.exposure.info, 0
-    for _, group in _runs(stage, steps):
+    most = 0
+    for _, group, info in _runs(stage, steps):
         for reach, _ in _reaches(group, info):
             window = cut_windows(_lengths(info), reach, BLOCK_BYTES)[0]
             if window.shape[-1] < info.ncols:

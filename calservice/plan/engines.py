@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -11,6 +11,7 @@ from calservice.engines import official
 from calservice.model.errors import CalserviceError, EngineError, ParameterError
 from calservice.model.plan import Stage
 from calservice.model.step import ExposureInfo, Step
+from calservice.model.superstripes import facts_at
 from calservice.plan.parameters import OfficialSchema, Schema, Schemas, Settings, schema_of
 from calservice.recipes import OFF_BY_DEFAULT, recipe_for
 
@@ -84,7 +85,7 @@ def choose(stage: Stage, settings: Settings, engine: EngineName) -> Choice:
         return _official_throughout(stage, engine, running, settings)
     engines, problems, notes = {}, [], []
     for alias in running:
-        reason = _not_native(alias, stage, settings)
+        reason = _not_native(alias, stage, settings, running)
         if reason is None:
             engines[alias] = "native"
         elif engine == "native":
@@ -126,7 +127,7 @@ def _runs(name: str, settings: Settings, off: bool) -> bool:
     return not (off if told is None else told)
 
 
-def _not_native(alias: str, stage: Stage, settings: Settings) -> str | None:
+def _not_native(alias: str, stage: Stage, settings: Settings, running: Sequence[str]) -> str | None:
     """Return why a step cannot run natively here, None where it can."""
     step = native_steps().get(alias)
     if step is None:
@@ -136,7 +137,8 @@ def _not_native(alias: str, stage: Stage, settings: Settings) -> str | None:
         return None
     if step.rates_too and stage.exposure is not None and 0 < len(stage.exposure.shape) < _RAMP_DIMENSIONS:
         return "rates"
-    return supports(step, settings.step(alias) if stage.pipeline != alias else settings.values, info)
+    own = settings.step(alias) if stage.pipeline != alias else settings.values
+    return supports(step, own, facts_at(info, alias, running))
 
 
 def supports(step: Step, values: Mapping[str, object], info: ExposureInfo) -> str | None:

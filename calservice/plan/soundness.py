@@ -9,6 +9,7 @@ from calservice.model.errors import InputError
 from calservice.model.exposure import Exposure
 from calservice.model.modes import DARK, DETECTOR1, GUIDER
 from calservice.model.plan import Stage
+from calservice.model.superstripes import facts_at
 from calservice.plan.engines import native_steps
 from calservice.products.store import shown
 
@@ -106,7 +107,11 @@ def _of_header(stage: Stage, seen: Exposure) -> Iterator[str]:
 
 def _of_steps(stage: Stage, seen: Exposure) -> Iterator[str]:
     """Tell what keeps steps from working, whichever engine runs them."""
-    faults = (step.fault(seen.info) for alias, step in native_steps().items() if alias in stage.engines)
+    faults = (
+        step.fault(facts_at(seen.info, alias, stage.engines))
+        for alias, step in native_steps().items()
+        if alias in stage.engines
+    )
     yield from (fault for fault in faults if fault is not None)
 
 

@@ -20,6 +20,7 @@ from calservice.model.names import output_name
 from calservice.model.outcome import StepOutcome
 from calservice.model.plan import ReferenceUse, Stage
 from calservice.model.step import ExposureInfo, Params, ReferenceNeed, Step
+from calservice.model.superstripes import JOINING, facts_at, of_stripe
 from calservice.recipes import recipe_for
 from calservice.run import logs, models
 from calservice.run.blocks import info_after, run_fused
@@ -31,6 +32,7 @@ from calservice.run.ready import keep_blocks, load_extensions
 from calservice.run.records import recorded
 from calservice.run.results import put_metadata, put_results
 from calservice.run.saving import Saver, is_large
+from calservice.run.superstripes import join, run_stripes
 from calservice.steps.registry import NATIVE
 from calservice.steps.stage1.ramp_fit import RATE_ARRAYS
 
@@ -175,7 +177,8 @@ class _Runner:
         begun = time.monotonic()
         self._hook("pre_hooks", aliases[0])
         bound: list[BoundStep] = []
-        info = self.info
+        told = self.info
+        info = of_stripe(told, 0) if told.num_superstripe else told
         metadata: dict[str, Any] = {}
         recorded_before = recorded_references(self.held.model) if self._makes_products(aliases[0]) else {}
         for alias in aliases:
@@ -185,22 +188,21 @@ class _Runner:
                 info = info_after(ready, info)
         if bound:
             fitted = any(b.step.alias == "ramp_fit" for b in bound)
-            source, told = self.held.source([b.step for b in bound]), self.info
-            places = self._reserved(bound, aliases, info) if fitted else {}
-            made = run_fused(
-                bound,
-                source,
-                told,
-                threads=self.threads,
-                outputs={*RATE_ARRAYS, *OPTIONAL} if fitted else None,
-                metadata=metadata,
-                scratch=self.out.parent,
-                places=places,
-            )
+            options: dict[str, Any] = {"threads": self.threads, "metadata": metadata, "scratch": self.out.parent}
+            if told.num_superstripe:
+                made = run_stripes(self._for_stripes(bound, told), self.held.model, told, **options)
+            else:
+                source = self.held.source([b.step for b in bound])
+                places = self._reserved(bound, aliases, info) if fitted else {}
+                outputs = {*RATE_ARRAYS, *OPTIONAL} if fitted else None
+                made = run_fused(bound, source, told, outputs=outputs, places=places, **options)
             put_metadata(metadata, *self.held)
             if self._makes_products(aliases[0]):
                 self._save_products(bound[0], made, recorded_before)
             self.held.put(without_optional(made), fitted=fitted)
+            if told.num_superstripe and bound[-1].step.alias == JOINING:
+                self.held.model = join(self.held.model, told)
+                self._joined()
             names = "+".join(b.step.alias for b in bound)
             log.info("native %s: %.2f s on %d threads", names, time.monotonic() - begun, self.threads)
         seconds = round(time.monotonic() - begun, 3) if len(bound) == 1 else None
@@ -212,6 +214,24 @@ class _Runner:
         self._after(aliases[-1])
         for model in self.held:  # as every step does, for whoever looks at it in between
             models.stamp_version(model)
+
+    def _for_stripes(self, bound: Sequence[BoundStep], info: ExposureInfo) -> list[list[BoundStep]]:
+        """Return steps that are bound to the first stripe of an exposure for each of its stripes."""
+        stripes = [list(bound)]
+        for k in range(1, info.num_superstripe):
+            facts, again = of_stripe(info, k), []
+            for one in bound:
+                found = models.bind(
+                    one.step, one.params, self.held.model, facts, partial(self._located, one.step.alias)
+                )
+                assert isinstance(found, BoundStep)  # what keeps a step from a stripe keeps it from the first
+                again.append(found)
+            stripes.append(again)
+        return stripes
+
+    def _joined(self) -> None:
+        """Take note that superstripes are put together."""
+        self.planned = facts_at(self.planned, "ramp_fit", (JOINING,))
 
     def _off(self, aliases: Sequence[str]) -> list[str]:
         return [alias for alias in aliases if alias not in self.stage.engines]
@@ -250,7 +270,8 @@ class _Runner:
                 yield tuple(current)
                 current = []
             current.append(alias)
-            if self._saves(alias) or products or self._parameters(alias).get("post_hooks"):
+            joins = alias == JOINING and self.planned.num_superstripe
+            if self._saves(alias) or products or joins or self._parameters(alias).get("post_hooks"):
                 yield tuple(current)
                 current = []
         if current:
@@ -334,6 +355,8 @@ class _Runner:
             self.held.model = step.run(self.held.model)
         if self.held.model is None:
             raise NoScienceData(f"{alias} made nothing: no pixel of this exposure can be fitted")
+        if alias == JOINING:
+            self._joined()
         status = getattr(self.held.model.meta.cal_step, models.cal_step_name(alias), None) or "COMPLETE"
         self.statuses.append(StepOutcome(alias, "jwst", str(status), round(time.monotonic() - begun, 3)))
 

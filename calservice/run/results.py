@@ -78,6 +78,8 @@ def _rates(model: Any, made: Mapping[str, Array]) -> tuple[Any, Any]:
         result.meta.bunit_data = "DN/s"
         result.meta.bunit_err = "DN/s"
     cube.int_times = model.int_times
+    if model.hasattr("int_times_stripe"):  # of stripes that were put together
+        cube.int_times_stripe = model.int_times_stripe
     kind = str(model.meta.exposure.type).upper()
     lamp = kind in ("NRS_AUTOWAVE", "NRS_LAMP") and model.meta.instrument.lamp_mode == "IFU"
     if kind in _IFU or lamp:

@@ -78,6 +78,7 @@ class Case:
             integration_time=100.0,
             irs2_pattern=(16, 4) if self.instrument == "NIRSPEC" else (None, None),
             stripes=self.stripes,
+            num_superstripe=0 if self.stripes is None else self.stripes.count or 0,
             fastaxis=self.axes[0],
             slowaxis=self.axes[1],
         )

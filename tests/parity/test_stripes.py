@@ -20,11 +20,13 @@ from calservice.model.errors import ReferenceFileError
 from calservice.model.passes import cut_windows
 from calservice.model.step import Reference, ReferenceNeed
 from calservice.model.stripes import Stripes
+from calservice.model.superstripes import facts_at, joined, of_stripe, unknown_superstripes
 from calservice.references.placement import fit_to_exposure
 from calservice.run.blocks import run_fused
 from calservice.run.chain import BoundStep
 from calservice.run.models import exposure_info
-from calservice.simulate.context import write_context
+from calservice.run.superstripes import join
+from calservice.simulate.context import Rule, write_context
 from calservice.steps.registry import NATIVE
 from tests.engines.same import same_model
 from tests.parity.synthetic import Array, Case, ramp_model, raw_ramps, same, write_references
@@ -286,20 +288,165 @@ def _times(count: int) -> Array:
     return table
 
 
+def both_engines(pipeline: str, raw: Path, case: Case, paths: Mapping[str, Path], *words: str) -> dict[str, str]:
+    """Run a pipeline by both engines with a context of references; return what became of the native steps."""
+    cache, instrument = raw.parent / "crds", case.instrument.lower()
+    place = cache / "references" / "jwst" / instrument
+    place.mkdir(parents=True)
+    rules = []
+    for kind in {*paths} - {"ipc", "reset", "rscd"}:
+        name = f"jwst_{instrument}_{kind}_0001.fits"
+        (place / name).symlink_to(paths[kind])
+        keys, values = ("META.INSTRUMENT.DETECTOR",), (case.detector,)
+        rules.append(Rule(instrument, kind, keys, values, "2020-01-01T00:00:00", name))
+    environment = {"CRDS_PATH": str(cache), "CRDS_CONTEXT": write_context(cache, rules)}
+    return run(pipeline, raw, raw.parent / "out", words, environment)
+
+
 def test_products(tmp_path: Path) -> None:
     case = replace(DHS, shape=(2, 6, 36, 700))
-    paths = references(tmp_path, case)
-    needs = {alias: [need.reftype for need in NATIVE[alias].references] for alias in NATIVE}
-    words = [
-        f"--steps.{alias}.override_{kind}={paths[kind]}"
-        for alias, kinds in needs.items()
-        for kind in kinds
-        if kind in paths and alias not in ("ipc", "reset", "rscd", "guider_cds", "clean_flicker_noise", "picture_frame")
-    ]
-    environment = {"CRDS_PATH": str(tmp_path / "crds"), "CRDS_CONTEXT": write_context(tmp_path / "crds", [])}
     raw = uncalibrated(tmp_path / "stripes_uncal.fits", case)
-    found = run("calwebb_detector1", raw, tmp_path / "out", [*words, "--save_calibrated_ramp=true"], environment)
+    words = ["--save_calibrated_ramp=true", "--steps.clean_flicker_noise.skip=false"]
+    found = both_engines("calwebb_detector1", raw, case, references(tmp_path, case), *words)
     done = {"dq_init", "saturation", "superbias", "refpix", "linearity", "dark_current", "jump", "ramp_fit"}
-    assert {found[alias] for alias in done} == {"COMPLETE"}
+    assert {found[alias] for alias in done | {"clean_flicker_noise"}} == {"COMPLETE"}
     names = {path.name for path in (tmp_path / "out" / "auto").glob("*.fits")}
     assert names == {"stripes_rate.fits", "stripes_rateints.fits", "stripes_ramp.fits"}
+
+
+# -- superstripes
+
+
+SOSS_SETS = Case(
+    "NIRISS", "NIS", "NIS_SOSS", shape=(6, 5, 40, 12), subarray="SUB680STRIPE_SOSS",
+    axes=(-2, -1), start=(1990, 1), stripes=Stripes(4, 9, 8, 0, 0, 0, 8, 3), seed=5,
+)  # fmt: skip
+REPEATED = Case(
+    "NIRCAM", "NRCB1", "NRC_IMAGE", shape=(6, 4, 20, 40), subarray="SUB64P_SUPSTP002", zeroframe=True, nframes=2,
+    groupgap=1, axes=(-1, 2), start=(3, 5), stripes=Stripes(4, 0, 6, 0, 1, 0, 7, 2), seed=6,
+)  # fmt: skip
+"""Of which a line between stripes is not read."""
+
+
+@st.composite
+def superstripes(draw: st.DrawFn) -> tuple[Case, dict[str, int]]:
+    """Return cases of any superstripes that can be put together, and which integrations of an exposure they are."""
+
+    def number(least: int, most: int) -> int:
+        return draw(st.integers(least, most))
+
+    reads1, reads2, repeat, count = number(0, 4), number(0, 7), number(0, 1), number(1, 4)
+    step = number(-5, 9) if reads2 else number(1, 9)
+    repeats = number(1, 3) if repeat and reads2 else 1
+    stripes = Stripes(reads1, 60, reads2, number(0, 9), repeat, 0, step, count)
+    lines = repeats * (reads1 + (reads2 or step)) if repeat else reads1 + (reads2 or step)
+    fast, slow, width = draw(st.sampled_from([1, -1])), draw(st.sampled_from([1, -1])), number(9, 20)
+    place = draw(st.sampled_from([1, 300, 900] if slow > 0 else [1, 2048, 1200]))
+    upright, name = draw(st.booleans()), draw(st.sampled_from([SOSS_SETS.subarray, REPEATED.subarray, DHS.subarray]))
+    image, start = ((lines, width), (1, place)) if upright else ((width, lines), (place, 1))
+    case = Case(
+        shape=(count * number(1, 3), number(1, 3), *image), axes=(fast, 2 * slow) if upright else (2 * fast, slow),
+        start=start, stripes=replace(stripes, from_first="DHS" in name), subarray=name, zeroframe=draw(st.booleans()),
+        nframes=number(1, 3), groupgap=number(0, 2), seed=number(0, 99),
+    )  # fmt: skip
+    first = 1 + count * number(0, 2)
+    last = first + case.shape[0] - 1
+    return case, {"integration_start": first, "integration_end": last, "nints": last + number(0, 9)}
+
+
+@settings(max_examples=60, deadline=None)
+@given(drawn=superstripes(), noutputs=st.sampled_from([1, 4]))
+def test_stripes_are_put_together_as_the_official_package_does(
+    drawn: tuple[Case, dict[str, int]], noutputs: int
+) -> None:
+    """References for each stripe, and the ramp that they make: pixels, times, every keyword."""
+    from jwst.lib.reffile_utils import get_subarray_model
+    from jwst.lib.stripe_utils import collate_superstripes
+    from stdatamodels.jwst import datamodels
+
+    case, numbers = drawn
+    rng = np.random.default_rng(case.seed)
+    model = datamodels.SuperstripeRampModel(data=rng.normal(0, 9, case.shape).astype(np.float32))
+    model.update(exposure(case, {"data": model.data}))
+    model.groupdq = rng.integers(0, 256, case.shape, np.uint8)
+    model.pixeldq = rng.integers(0, 2**32, (case.info.num_superstripe, *case.shape[2:]), np.uint32)
+    if case.zeroframe:
+        model.zeroframe = rng.normal(0, 9, (case.shape[0], *case.shape[2:])).astype(np.float32)
+    model.int_times = _times(case.shape[0])
+    for name, value in {**numbers, "noutputs": noutputs}.items():
+        setattr(model.meta.exposure, name, value)
+    info = exposure_info(model)
+    assert unknown_superstripes(info) is None
+    size = (FULL, case.shape[3]) if abs(case.axes[1]) == 2 else (case.shape[2], FULL)
+    gain = datamodels.GainModel(data=np.arange(size[0] * size[1], dtype=np.float32).reshape(size))
+    where = {"xstart": 1, "ystart": 1, "xsize": size[1], "ysize": size[0]}
+    for name, value in where.items():
+        setattr(gain.meta.subarray, name, value)
+    whole = Reference({"data": gain.data}, {f"meta.subarray.{name}": value for name, value in where.items()})
+    theirs = get_subarray_model(model, gain)
+    for k in range(info.num_superstripe):
+        placement = replace(case.placement, stripes=of_stripe(info, k).stripes)
+        cut = fit_to_exposure(whole, ReferenceNeed("gain", ("data",)), placement, case.shape[2:])
+        assert np.array_equal(cut["data"], theirs.data[k])
+    ours = join(model.copy(), info)
+    theirs = collate_superstripes(model)
+    same_model(ours, theirs)
+    for table in ("int_times", "int_times_stripe"):
+        assert np.array_equal(getattr(ours, table), getattr(theirs, table)), table
+    assert joined(info) == exposure_info(theirs)
+
+
+def test_superstripes_that_are_left_to_the_official_steps() -> None:
+    info = replace(REPEATED.info, exposure_nints=6, noutputs=4)
+    stripes = REPEATED.stripes
+    assert stripes is not None
+    assert unknown_superstripes(info) is None
+    wrong: dict[str, dict[str, Any]] = {
+        "superstripe exposures": {"stripes": None},
+        "superstripes that are not complete": {"nints": 5},
+        "superstripes of several places each": {"stripes": replace(stripes, interleave=1)},
+        "superstripes of unknown read times": {"noutputs": 2},
+        "superstripes that do not fit the detector": {"ystart": 2040},
+        "stripes without SSTR_STP": {"stripes": replace(stripes, step=None)},
+    }
+    for reason, change in wrong.items():
+        changed = replace(info, **change)
+        assert unknown_superstripes(changed) == reason
+        assert facts_at(changed, "dq_init", ["dq_init", "refpix"]) is changed
+    for alias in ("linearity", "jump", "ramp_fit"):
+        step = NATIVE[alias]
+        assert step.refuses(step.params(), facts_at(info, alias, [alias, "refpix"])) is None
+        assert step.refuses(step.params(), facts_at(info, alias, [alias])) == "superstripe exposures"
+    step = NATIVE["dq_init"]
+    flags = step.params(user_supplied_dq="flags.fits")
+    assert step.refuses(flags, facts_at(info, "dq_init", ["dq_init"])) == "user_supplied_dq of superstripes"
+
+
+def engines(pipeline: str, case: Case, folder: Path, *words: str, **changes: Any) -> dict[str, str]:
+    """Run a pipeline on a superstripe exposure by both engines; return what became of the native steps."""
+    whole = joined(replace(case.info, exposure_nints=case.shape[0], noutputs=4))
+    wide = case.start[0] - 1 + case.shape[3] if abs(case.axes[1]) == 2 else case.start[1] - 1 + case.shape[2]
+    paths = write_references(folder, case, size=(FULL, wide) if abs(case.axes[1]) == 2 else (wide, FULL))
+    dark = (1, 0, whole.ngroups * (case.nframes + case.groupgap))
+    size = (whole.nrows, whole.ncols)
+    paths |= write_references(folder, case, size=size, kinds=("dark",), dark_rate=0.4, dark_readout=dark)
+    raw = uncalibrated(folder / "super_uncal.fits", case, **{"nints": case.shape[0], **changes})
+    return both_engines(pipeline, raw, case, paths, *words)
+
+
+@pytest.mark.parametrize("case", [SOSS_SETS, REPEATED], ids=["soss", "repeated"])
+def test_products_of_superstripes(case: Case, tmp_path: Path) -> None:
+    """All products, and what steps made before stripes are put together, while they are, and after it."""
+    words = [f"--steps.{alias}.save_results=true" for alias in ("saturation", "superbias", "refpix", "jump")]
+    segment = {"nints": 4 * case.shape[0], "integration_start": 1 + case.shape[0], "integration_end": 2 * case.shape[0]}
+    found = engines("calwebb_detector1", case, tmp_path, *words, "--save_calibrated_ramp=true", **segment)
+    done = {"dq_init", "saturation", "superbias", "refpix", "linearity", "dark_current", "jump", "ramp_fit"}
+    assert {found[alias] for alias in done} == {"COMPLETE"}
+    names = {path.name.removeprefix("super_") for path in (tmp_path / "out" / "auto").glob("*.fits")}
+    steps = {f"{alias}.fits" for alias in ("saturation", "superbias", "refpix", "jump")}
+    assert names == {"rate.fits", "rateints.fits", "ramp.fits", *steps}
+
+
+@pytest.mark.parametrize("alias", ["saturation", "refpix"])
+def test_a_single_step_of_superstripes(alias: str, tmp_path: Path) -> None:
+    assert engines(alias, REPEATED, tmp_path) == {alias: "COMPLETE"}

@@ -80,7 +80,10 @@ def initialise(block: Block, references: References, params: DqInitParams, info:
 
 
 def _supports(params: DqInitParams, info: ExposureInfo) -> str | None:
-    return "superstripe exposures" if info.num_superstripe else None
+    if info.num_superstripe:
+        return "superstripe exposures"
+    stripe = info.stripes is not None and info.stripes.count
+    return "user_supplied_dq of superstripes" if stripe and params.user_supplied_dq is not None else None
 
 
 STEP = Step(
