@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from calservice.engines.strun import step_class
 from calservice.model.block import Reach
 from calservice.model.dqflags import DO_NOT_USE, REFERENCE_PIXEL
-from calservice.model.errors import ReferenceFileError
+from calservice.model.errors import InputError, ReferenceFileError
 from calservice.model.passes import cut_windows
 from calservice.model.step import Reference, ReferenceNeed
 from calservice.model.stripes import Stripes
@@ -169,6 +169,17 @@ def test_every_step(case: Case, tmp_path: Path) -> None:
     both("gain_scale", rates, paths)
 
 
+def test_kernels_of_each_pixel(tmp_path: Path) -> None:
+    """The official step takes them of lines that follow each other, whatever lines the stripes hold."""
+    from stdatamodels.jwst.datamodels import IPCModel
+
+    path = tmp_path / "ipc.fits"
+    kernels = 1 + np.arange(FULL * FULL, dtype=np.float32).reshape(1, 1, FULL, FULL) / FULL**2
+    IPCModel(data=kernels).save(str(path))
+    model = exposure(INTERLEAVED, raw_ramps(INTERLEAVED))
+    assert np.any(both("ipc", model, {"ipc": path}).data != model.data)
+
+
 def _changes_of_lines(case: Case) -> dict[str, Any]:
     """Return drifts and outliers among reference pixels that are anywhere, some of which may not be used."""
     rng = np.random.default_rng(case.seed)
@@ -248,8 +259,9 @@ def test_what_is_left_to_the_official_steps_and_what_no_step_can_do(tmp_path: Pa
     for reason, change in wrong.items():
         assert step.refuses(step.params(), replace(info, **change)) == reason
         assert NATIVE["lastframe"].refuses(NATIVE["lastframe"].params(), replace(info, **change)) is None
-    last = replace(info, ystart=2048)
-    assert NATIVE["ipc"].refuses(NATIVE["ipc"].params(), last) == "stripes that begin at the last lines"
+    ipc = NATIVE["ipc"]
+    with pytest.raises(InputError, match="Skip the step"):
+        ipc.prepare({}, ipc.params(), replace(info, ystart=2048))
     case = replace(DHS, stripes=replace(DHS.stripes, skips2=2000))
     reference = Reference({"data": np.zeros((FULL, 24))}, {})
     meta = {

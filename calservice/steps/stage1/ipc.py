@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from calservice.model.block import Array, Axis, Block, Reach
+from calservice.model.errors import InputError
 from calservice.model.step import ExposureInfo, Params, ReferenceNeed, References, Step
 from calservice.steps.arrays import owned
 from calservice.steps.stage1.saturation import irs2_science_rows, unsupported_irs2
@@ -104,11 +105,17 @@ def _within(info: ExposureInfo, rows: int, columns: int) -> Reach:
 
 
 def _supports(params: IpcParams, info: ExposureInfo) -> str | None:
-    if info.num_superstripe:
-        return "superstripe exposures"
+    return "superstripe exposures" if info.num_superstripe else unsupported_irs2(info)
+
+
+def _prepare(references: References, params: IpcParams, info: ExposureInfo) -> References:
+    """Refuse stripes that begin at the last lines: where the others lie cannot be told from these, as officially."""
     if info.stripes is not None and any(stop < start for start, stop in _science(info, info.nrows)):
-        return "stripes that begin at the last lines"
-    return unsupported_irs2(info)
+        raise InputError(
+            f"ipc: stripes that begin at pixel ({info.xstart}, {info.ystart}) cannot be corrected, since the lines "
+            "after the first are not on the detector. Skip the step: --steps.ipc.skip=true"
+        )
+    return references
 
 
 STEP = Step(
@@ -122,6 +129,7 @@ STEP = Step(
     reach=_reach,
     exact_reach=_exact_reach,
     supports=_supports,
+    prepare=_prepare,
     cal_step="ipc",
     official="jwst.ipc.IPCStep",
 )
