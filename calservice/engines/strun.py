@@ -25,6 +25,7 @@ from calservice.engines.spec import own_parameters, spec_text
 from calservice.model.errors import EngineError, NoScienceData, ParameterError
 from calservice.model.modes import PIPELINE_CLASSES
 from calservice.model.step import ExposureInfo, OptionalProduct, Params, ReferenceNeed, Step
+from calservice.model.superstripes import JOINING, facts_at
 from calservice.steps.registry import NATIVE
 
 __all__ = ["CURE", "get_steps", "native_names", "official_class", "pipeline_class", "step_class"]
@@ -195,7 +196,7 @@ class _NativeStep(_Ours):
         params = self._params()
         if models.suits(self.native, opened):
             info = models.exposure_info(opened)
-            reason = self.native.refuses(params, info)
+            reason = self.native.refuses(params, facts_at(info, self.native.alias, (self.native.alias,)))
         else:
             reason = f"a {type(opened).__name__}"
         if reason is not None:
@@ -206,14 +207,17 @@ class _NativeStep(_Ours):
             opened = self.prepare_output(opened, open_as_ramp=ramps)
         return self._run(opened, params, info)
 
-    def _run(self, model: Any, params: Params, info: ExposureInfo) -> Any:
+    def _run(self, model: Any, params: Params, told: ExposureInfo) -> Any:
+        """Run it on a model of whose file facts are told; of superstripes, it gets one after the other."""
         from calservice.run import models
         from calservice.run.blocks import run_fused
         from calservice.run.chain import BoundStep
         from calservice.run.optional import optional_products, without_optional
         from calservice.run.results import put_metadata, put_results
+        from calservice.run.superstripes import join, run_stripes
 
         step = self.native
+        info = facts_at(told, step.alias, (step.alias,))
         places: dict[str, Any] = {}
         others: dict[str, str] = {}
 
@@ -227,11 +231,15 @@ class _NativeStep(_Ours):
             put_results(model, bound.arrays)
             models.set_status(step.alias, step.otherwise, model)
             return model
-        source = models.source_arrays(model, [step])
         threads = _threads(getattr(params, "maximum_cores", "1"))
         metadata = dict(bound.metadata(info))
         try:
-            made = run_fused([bound], source, info, threads=threads, kept_bytes=sys.maxsize, metadata=metadata)
+            options: dict[str, Any] = {"threads": threads, "metadata": metadata}
+            if told.num_superstripe:
+                made = run_stripes([bound], model, told, lambda alias, need: places[need.reftype], **options)
+            else:
+                source = models.source_arrays(model, [step])
+                made = run_fused([bound], source, info, kept_bytes=sys.maxsize, **options)
         except NoScienceData as fault:
             log.warning("%s", fault)
             return None, None
@@ -239,6 +247,8 @@ class _NativeStep(_Ours):
         for product, extra, name in optional_products(bound, made, model, info, places, others):
             self._save_product(product, extra, name)
         result, integrations = put_results(model, without_optional(made))
+        if told.num_superstripe and step.alias == JOINING:
+            result = join(result, told)
         models.set_status(step.alias, models.status_told(step, metadata), result, integrations)
         return result if integrations is None else (result, integrations)
 

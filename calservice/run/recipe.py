@@ -190,7 +190,7 @@ class _Runner:
             fitted = any(b.step.alias == "ramp_fit" for b in bound)
             options: dict[str, Any] = {"threads": self.threads, "metadata": metadata, "scratch": self.out.parent}
             if told.num_superstripe:
-                made = run_stripes(self._for_stripes(bound, told), self.held.model, told, **options)
+                made = run_stripes(bound, self.held.model, told, self._located, **options)
             else:
                 source = self.held.source([b.step for b in bound])
                 places = self._reserved(bound, aliases, info) if fitted else {}
@@ -214,20 +214,6 @@ class _Runner:
         self._after(aliases[-1])
         for model in self.held:  # as every step does, for whoever looks at it in between
             models.stamp_version(model)
-
-    def _for_stripes(self, bound: Sequence[BoundStep], info: ExposureInfo) -> list[list[BoundStep]]:
-        """Return steps that are bound to the first stripe of an exposure for each of its stripes."""
-        stripes = [list(bound)]
-        for k in range(1, info.num_superstripe):
-            facts, again = of_stripe(info, k), []
-            for one in bound:
-                found = models.bind(
-                    one.step, one.params, self.held.model, facts, partial(self._located, one.step.alias)
-                )
-                assert isinstance(found, BoundStep)  # what keeps a step from a stripe keeps it from the first
-                again.append(found)
-            stripes.append(again)
-        return stripes
 
     def _joined(self) -> None:
         """Take note that superstripes are put together."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ import numpy as np
 from calservice.model.block import Array
 from calservice.model.dqflags import REFERENCE_PIXEL
 from calservice.model.errors import InputError
-from calservice.model.step import ExposureInfo
+from calservice.model.step import ExposureInfo, ReferenceNeed
 from calservice.model.stripes import STRIPE_ATTRIBUTES
 from calservice.model.superstripes import JOINING, joined, of_stripe, places
+from calservice.run import models
 from calservice.run.blocks import run_fused
 from calservice.run.chain import DTYPES, BoundStep
 
@@ -27,29 +29,32 @@ _UNREAD = {"data": np.nan, "zeroframe": np.nan, "groupdq": 0, "pixeldq": REFEREN
 
 
 def run_stripes(
-    stripes: Sequence[Sequence[BoundStep]],
+    first: Sequence[BoundStep],
     model: Any,
     info: ExposureInfo,
+    locate: Callable[[str, ReferenceNeed], Any],
     *,
     threads: int,
     metadata: MutableMapping[str, Any],
-    scratch: Path,
+    scratch: Path | None = None,
 ) -> dict[str, Array]:
     """Run native steps on each stripe of a superstripe exposure.
 
     Parameters
     ----------
-    stripes : sequence of sequence of BoundStep
-        For each stripe the same steps, with references cut to it.
+    first : sequence of BoundStep
+        The steps, with references cut to the first stripe.
     model : SuperstripeRampModel
         The exposure; it is not changed.
     info : ExposureInfo
         Facts of the file.
+    locate : callable
+        Gives for the alias of a step and a need where the reference is, as for `models.bind`.
     threads : int
         Blocks that are worked on at the same time.
     metadata : mutable mapping
         Takes what tallies say of the exposure.
-    scratch : Path
+    scratch : Path, optional
         Folder for arrays that are too large.
 
     Returns
@@ -68,6 +73,7 @@ def run_stripes(
     As in the official package, ``refpix`` takes the reference pixels of all stripes to be where the flags of the first
     stripe say so.
     """
+    stripes = [first, *(_bound(first, model, of_stripe(info, k), locate) for k in range(1, info.num_superstripe))]
     source, made = _arrays(model, info), []
     options: dict[str, Any] = {"threads": threads, "metadata": metadata, "scratch": scratch, "kept_bytes": sys.maxsize}
     for k, bound in enumerate(stripes):
@@ -80,6 +86,14 @@ def run_stripes(
             arrays = _stripe(source, k, info) | made[k] | {"pixeldq": flags}
             made[k] |= run_fused(last, arrays, of_stripe(info, k), **options)
     return dict(_spread(made, info))
+
+
+def _bound(
+    first: Sequence[BoundStep], model: Any, info: ExposureInfo, locate: Callable[[str, ReferenceNeed], Any]
+) -> list[BoundStep]:
+    """Return the steps with references cut to another stripe."""
+    found = [models.bind(one.step, one.params, model, info, partial(locate, one.step.alias)) for one in first]
+    return [one for one in found if isinstance(one, BoundStep)]  # what keeps a step from one stripe keeps it from all
 
 
 def _arrays(model: Any, info: ExposureInfo) -> dict[str, Array]:

@@ -408,6 +408,27 @@ def test_stripes_are_put_together_as_the_official_package_does(
     assert joined(info) == exposure_info(theirs)
 
 
+@pytest.mark.parametrize("case", [SOSS_SETS, REPEATED], ids=["soss", "repeated"])
+def test_every_step_of_superstripes(case: Case, tmp_path: Path) -> None:
+    """Until they are put together; each goes on with what the official step before it made."""
+    from stdatamodels.jwst.datamodels import SuperstripeRampModel
+
+    numbers = {"nints": case.shape[0], "integration_end": case.shape[0], "frame_divisor": 3}
+    width = case.start[0] - 1 + case.shape[3]
+    kinds = ("mask", "saturation", "superbias", "ipc")
+    paths = write_references(
+        tmp_path, case, kinds=kinds, size=(FULL, width) if abs(case.axes[1]) == 2 else (case.shape[2], FULL)
+    )
+    with SuperstripeRampModel(str(uncalibrated(tmp_path / "super_uncal.fits", case, **numbers))) as raw:
+        model = raw.copy()
+    for alias in ("group_scale", "dq_init", "saturation", "ipc", "superbias", "refpix"):
+        before = model.copy()
+        model = both(alias, model, paths)
+        assert getattr(model.meta.cal_step, NATIVE[alias].cal_step) == "COMPLETE", alias
+        assert any(not np.array_equal(getattr(before, name), getattr(model, name)) for name in NAMES[:3]), alias
+    assert type(model).__name__ == "RampModel"
+
+
 def test_superstripes_that_are_left_to_the_official_steps() -> None:
     info = replace(REPEATED.info, exposure_nints=6, noutputs=4)
     stripes = REPEATED.stripes
