@@ -55,7 +55,7 @@ def both(alias: str) -> tuple[Any, Any]:
     return ours(alias), theirs(alias)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)
 def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Simulate an exposure; its references are those that CRDS gives meanwhile."""
     from crds.core import utils
