@@ -7,7 +7,7 @@ puts them together.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -131,38 +131,31 @@ def places(info: ExposureInfo) -> list[Place]:
     -----
     Source: what ``refpix`` of the official package makes of numbered lines. Where stripes overlap, the later is kept.
     """
+    first, _ = _frame(info)
+    return [
+        Place(k, repeat, source, slice(start - first, stop - first))
+        for k in range(info.num_superstripe)
+        for repeat, (source, (start, stop)) in enumerate(_science(info, k))
+    ]
+
+
+def _science(info: ExposureInfo, which: int) -> Iterator[tuple[slice, tuple[int, int]]]:
+    """Yield the lines of an image that are no reference pixels, in the order of reading, and those of the detector."""
     assert info.stripes is not None
-    first = _frame(info)[0]
-    found = []
-    for k in range(info.num_superstripe):
-        runs = info.stripes.runs(_length(info))
-        ranges = _ranges(info, k)
-        if info.slowaxis < 0:
-            ranges = ranges[::-1]
-        place, repeat = 0, 0
-        for run, (start, stop) in zip(runs, ranges, strict=True):
-            source = slice(place, place + len(run))
-            place += len(run)
-            if run.reference:
-                continue
-            if info.slowaxis < 0:
-                source = slice(_length(info) - source.stop, _length(info) - source.start)
-            found.append(Place(k, repeat, source, slice(start - first, stop - first)))
-            repeat += 1
-    return found
+    ranges, begin = _ranges(info, which), 0
+    for run, lines in zip(info.stripes.runs(_length(info)), ranges[::-1] if info.slowaxis < 0 else ranges, strict=True):
+        end = begin + len(run)
+        source = slice(begin, end) if info.slowaxis > 0 else slice(_length(info) - end, _length(info) - begin)
+        if not run.reference:
+            yield source, lines
+        begin = end
 
 
 def _frame(info: ExposureInfo) -> tuple[int, int]:
     """Return the first line of the detector, from 0, of what stripes are put into, and the one after the last."""
-    assert info.stripes is not None
     if _WHOLE_FRAMES in info.subarray:
         return 0, FULL
-    runs = info.stripes.runs(_length(info))
-    science = []
-    for k in range(info.num_superstripe):
-        ranges = _ranges(info, k)
-        ordered = ranges[::-1] if info.slowaxis < 0 else ranges
-        science += [lines for run, lines in zip(runs, ordered, strict=True) if not run.reference]
+    science = [lines for k in range(info.num_superstripe) for _, lines in _science(info, k)]
     return min(start for start, _ in science), max(stop for _, stop in science)
 
 

@@ -157,7 +157,10 @@ def fit_to_exposure(
 
 
 def _ranges(declared: Placement, science: Placement) -> tuple[_Ranges, _Ranges]:
-    """Return which rows and which columns of a reference an exposure holds: one range each, or one a stripe."""
+    """Return which rows and which columns of a reference an exposure holds: one range each, or one a stripe.
+
+    Of stripes they begin outside of a reference that does not have the whole length of the detector.
+    """
     x, y = science.xstart - declared.xstart, science.ystart - declared.ystart
     rows, columns = [(y, y + science.ysize)], [(x, x + science.xsize)]
     if science.stripes is None:

@@ -14,12 +14,12 @@ import numpy as np
 
 from calservice.model.block import Array
 from calservice.model.dqflags import DO_NOT_USE, REFERENCE_PIXEL
+from calservice.model.stripes import FULL
 from calservice.steps.stage1._refpix_sirs import row_signals
 
 __all__ = [
     "ABSENT",
     "BORDER",
-    "FULL",
     "Edges",
     "Side",
     "average",
@@ -30,8 +30,6 @@ __all__ = [
     "usable",
 ]
 
-FULL = 2048
-"""Rows and columns of a near-infrared detector."""
 BORDER = 4
 """Width of its borders of reference pixels."""
 ABSENT = np.uint32(2**32 - 1)

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from calservice.model.block import Array, Block, Reach
 from calservice.model.step import ExposureInfo, Params, Reference, ReferenceNeed, References, Step, Tally
-from calservice.steps.stage1._refpix_drifts import FULL
+from calservice.model.stripes import FULL
 from calservice.steps.stage1._refpix_irs2 import (
     REPLACED_FROM,
     average_groups,
