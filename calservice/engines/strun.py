@@ -222,8 +222,8 @@ class _NativeStep(_Ours):
         others: dict[str, str] = {}
 
         def locate(need: ReferenceNeed) -> Any:
-            places[need.reftype] = self._locate(model, need, others)
-            return places[need.reftype]
+            places[need.name] = self._locate(model, need, others)
+            return places[need.name]
 
         bound = models.bind(step, params, model, info, locate)
         if not isinstance(bound, BoundStep):
@@ -236,7 +236,7 @@ class _NativeStep(_Ours):
         try:
             options: dict[str, Any] = {"threads": threads, "metadata": metadata}
             if told.num_superstripe:
-                made = run_stripes([bound], model, told, lambda alias, need: places[need.reftype], **options)
+                made = run_stripes([bound], model, told, lambda alias, need: places[need.name], **options)
             else:
                 source = models.source_arrays(model, [step])
                 made = run_fused([bound], source, info, kept_bytes=sys.maxsize, **options)
@@ -275,9 +275,10 @@ class _NativeStep(_Ours):
 
     def _locate(self, model: Any, need: ReferenceNeed, others: dict[str, str]) -> Any:
         if need.of:
-            other = step_class(need.of)()
+            other: Any = step_class(need.of)() if need.of in NATIVE else type(self)()  # which is told no files
             place = other.get_reference_file(model, need.reftype)
-            others.update(other._reference_files_used)
+            if not need.unrecorded:
+                others.update(other._reference_files_used)
             return place
         place = self.get_reference_file(model, need.reftype)
         log.info("Using %s reference file %s", need.reftype.upper(), place)

@@ -45,6 +45,9 @@ AXES: Mapping[str, tuple[Axis, ...]] = {
     # rates of ramps before they are corrected for noise, for finding the background
     "draft_slope": ("row", "column"),
     "int_draft_slope": ("integration", "row", "column"),
+    # where flags of these say that science makes no use of pixels
+    "draft_unused": ("row", "column"),
+    "int_draft_unused": ("integration", "row", "column"),
     # and the median of integrations
     "draft_median": ("group", "row", "column"),
     # of IRS2 frames the mean of an integration, and which rows hold bad reference pixels
@@ -83,6 +86,8 @@ ACCOUNTS = frozenset(
         "difference_noise",
         "draft_slope",
         "int_draft_slope",
+        "draft_unused",
+        "int_draft_unused",
         "draft_median",
         "noise_fitted",
         "irs2_mean",

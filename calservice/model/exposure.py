@@ -155,6 +155,7 @@ class Exposure:
             xsize=int(word("SUBSIZE1") or 0),
             gain_factor=float(word("GAINFACT") or 0.0) or None,
             irs2_pattern=(_number(word("NRS_NORM")), _number(word("NRS_REF"))),
+            pupil_position=_position(word("PWCPOS")),
         )
 
     @property
@@ -168,3 +169,11 @@ class Exposure:
 def _number(value: Any) -> int | None:
     """Return the value of a keyword as a whole number; None where it is not told."""
     return None if value in (None, "") else int(value)
+
+
+def _position(value: Any) -> float | None:
+    """Return the value of a keyword that few exposures need; None where it is not told, or is no number."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None

@@ -114,6 +114,8 @@ class ExposureInfo:
     """Factor of a gain setting that is not the standard one, if it is told."""
     irs2_pattern: tuple[int | None, int | None] = (None, None)
     """Pixels read between visits to interleaved reference pixels (NRS_NORM), and how many at each (NRS_REF)."""
+    pupil_position: float | None = None
+    """Position of the pupil wheel of NIRISS (PWCPOS), degrees, if it is told."""
 
 
 @dataclass(frozen=True)
@@ -183,6 +185,10 @@ class ReferenceNeed:
     of : str
         Alias of another step that this one runs for itself, whose reference it is. It is selected for that step,
         without overrides, and not recorded.
+    unrecorded : bool
+        Whether products of what the other step made do not record it either (`OptionalProduct.records_others`).
+    called : str
+        Name by which the kernel finds it, if that is not its type: of one type, a step may use its own and another's.
     """
 
     reftype: str
@@ -195,6 +201,13 @@ class ReferenceNeed:
     averaged: str = ""
     of: str = ""
     tree: Callable[[Mapping[str, Any]], dict[str, Array]] | None = None
+    unrecorded: bool = False
+    called: str = ""
+
+    @property
+    def name(self) -> str:
+        """Name by which the kernel finds it."""
+        return self.called or self.reftype
 
 
 def _nothing_ahead(params: Any, info: ExposureInfo) -> Sequence[Window] | None:
@@ -475,4 +488,4 @@ class Step:
     @property
     def reference_types(self) -> tuple[str, ...]:
         """The reference types that are its own, of which users may name files."""
-        return tuple(need.reftype for need in self.references if not need.of)
+        return tuple(dict.fromkeys(need.reftype for need in self.references if not need.of))

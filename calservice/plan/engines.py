@@ -169,14 +169,14 @@ def overridden(stage: Stage, engines: Mapping[str, str], settings: Settings) -> 
     told: dict[str, list[bool]] = {}
     for name, engine in engines.items():
         values = settings.values if name == stage.pipeline else settings.step(name)
-        for reftype in _types_of(name, engine, stage.pipeline):
-            told.setdefault(reftype, []).append(bool(values.get(f"override_{reftype}")))
+        for reftype, own in _types_of(name, engine, stage.pipeline):
+            told.setdefault(reftype, []).append(own and bool(values.get(f"override_{reftype}")))
     return frozenset(reftype for reftype, given in told.items() if all(given))
 
 
-def _types_of(name: str, engine: str, pipeline: str) -> tuple[str, ...]:
-    """Return the reference types that a step of a pipeline uses."""
+def _types_of(name: str, engine: str, pipeline: str) -> list[tuple[str, bool]]:
+    """Return the reference types that a step of a pipeline uses, and whether files may be told for them."""
     if engine == "native":
-        return tuple(need.reftype for need in native_steps()[name].references)
+        return [(need.reftype, not need.of) for need in native_steps()[name].references]
     catalog = official.catalog()
-    return catalog.references(catalog[pipeline].steps.get(name, name))
+    return [(reftype, True) for reftype in catalog.references(catalog[pipeline].steps.get(name, name))]

@@ -25,6 +25,8 @@ DTYPES: Mapping[str, type[np.generic]] = {name: np.float32 for name in AXES if n
     "int_dq": np.uint32,
     "irs2_mean": np.float64,
     "irs2_bad": np.bool_,
+    "draft_unused": np.bool_,
+    "int_draft_unused": np.bool_,
 }
 """What kernels compute with, by array."""
 

@@ -126,6 +126,7 @@ def exposure_info(model: Any) -> ExposureInfo:
         nsamples=int(exposure.nsamples or 1),
         xsize=int(where.xsize or 0),
         irs2_pattern=(exposure.nrs_normal, exposure.nrs_reference),
+        pupil_position=model.meta.instrument.pupil_position,
         **facts_beyond_header(model),
     )
 
@@ -300,13 +301,13 @@ def bind(
         return Skip(f"No {missing.reftype.upper()} reference file found")
     whole = {need: _loaded(need, place) for need, place in located.items()}
     named = _named(step, params)
-    reason = step.not_applicable({need.reftype: found for need, found in whole.items()} | named, params, info)
+    reason = step.not_applicable({need.name: found for need, found in whole.items()} | named, params, info)
     if reason is not None and step.skipped_arrays is None:
         return Skip(reason)  # whether references fit does not matter then
     fault = None if reason is not None else step.fault(info)
     if fault is not None:
         raise InputError(f"{model.meta.filename}: {fault}")
-    references = {need.reftype: _fitting(need, found, model, info) for need, found in whole.items()} | named
+    references = {need.name: _fitting(need, found, model, info) for need, found in whole.items()} | named
     if reason is not None and step.skipped_arrays is not None:
         return Skip(reason, step.skipped_arrays(references, params, info))
     return BoundStep(step, params, references)

@@ -273,8 +273,9 @@ class _Runner:
     def _save_products(self, bound: BoundStep, made: Mapping[str, Array], recorded_before: Mapping[str, Any]) -> None:
         """Save a step's optional products; they tell of the references that were used before the step."""
         values = self._parameters(bound.step.alias)
-        places = {need.reftype: self._located(bound.step.alias, need) for need in bound.step.references}
-        of_others = [(need, self._use(bound.step.alias, need)) for need in bound.step.references if need.of]
+        needs = bound.step.references
+        places = {need.name: self._located(bound.step.alias, need) for need in needs}
+        of_others = [(need, self._use(bound.step.alias, need)) for need in needs if need.of and not need.unrecorded]
         others = {need.reftype: _recorded_as(use) for need, use in of_others if use is not None}
         told = bound, made, self.held.model, self.info, places, others, recorded_before
         for product, model, name in optional_products(*told):

@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 READS: tuple[str, ...] = ramp_fit.STEP.reads
-WRITES = ("draft_slope", "int_draft_slope", "draft_median")
+WRITES = ("draft_slope", "int_draft_slope", "draft_unused", "int_draft_unused", "draft_median")
 Needed = Callable[[Any, ExposureInfo], bool]
 
 _PARAMS = ramp_fit.RampFitParams()
@@ -91,7 +91,9 @@ def draft_references(needed: Needed) -> tuple[ReferenceNeed, ...]:
     )
 
 
-def draft_rates(block: Block, references: References, info: ExposureInfo, integrations: bool) -> dict[str, Array]:
+def draft_rates(
+    block: Block, references: References, info: ExposureInfo, integrations: bool, flags: bool = False
+) -> dict[str, Array]:
     """Return the rates of the exposure, and those of its integrations if asked for, float32 in DN/s.
 
     Parameters
@@ -104,10 +106,20 @@ def draft_rates(block: Block, references: References, info: ExposureInfo, integr
         Facts of the exposure.
     integrations : bool
         Whether those of integrations are asked for.
+    flags : bool
+        Whether it is asked for where their flags say that science makes no use of pixels.
     """
+    from calservice.steps.stage1._flicker_regions import unused
+
     made = ramp_fit.fit(block, references, _PARAMS, info)
     found = {"draft_slope": made["slope"]}
-    return {**found, "int_draft_slope": made["int_slope"]} if integrations else found
+    if integrations:
+        found["int_draft_slope"] = made["int_slope"]
+    if flags and integrations:
+        found["int_draft_unused"] = unused(made["int_dq"])
+    elif flags:
+        found["draft_unused"] = unused(made["dq"])
+    return found
 
 
 def draft_tally(needed: Needed) -> Tally:
@@ -151,12 +163,12 @@ class Drafts:
     pieces: tuple[tuple[Window, Mapping[str, Array]], ...] = field(default=())
 
     def whole(self, name: str) -> Array | None:
-        """Return rates, or a median, of the whole exposure; None where there are none."""
+        """Return rates, a median, or where flags are, of the whole exposure; None where there are none."""
         if not all(name in arrays for _, arrays in self.pieces):
             return None
         info = self.info
         lengths = {"integration": info.nints, "group": info.ngroups, "row": info.nrows, "column": info.ncols}
-        made = np.empty([lengths[axis] for axis in AXES[name]], np.float32)
+        made = np.empty([lengths[axis] for axis in AXES[name]], self.pieces[0][1][name].dtype)
         for window, arrays in self.pieces:
             made[window.slices(AXES[name])] = arrays[name]
         return made

@@ -13,7 +13,7 @@ __all__ = ["clip", "scene_mask", "whole_flat"]
 _BINS = 2000
 
 
-def scene_mask(rates: Array, n_sigma: float, fit_histogram: bool) -> Array:
+def scene_mask(rates: Array, n_sigma: float, fit_histogram: bool, regions: Array | None = None) -> Array:
     """Return where draft rates are background.
 
     Parameters
@@ -24,6 +24,8 @@ def scene_mask(rates: Array, n_sigma: float, fit_histogram: bool) -> Array:
         Standard deviations above the level of the background from which on there is a source; 0 looks for none.
     fit_histogram : bool
         Whether level and spread are those of a Gaussian fitted to the histogram of values.
+    regions : ndarray, optional
+        Where there is none, whatever the rates are: (row, column), or of each integration, bool.
 
     Returns
     -------
@@ -35,6 +37,8 @@ def scene_mask(rates: Array, n_sigma: float, fit_histogram: bool) -> Array:
     Source: ``clean_flicker_noise`` in the JWST pipeline documentation.
     """
     mask: Array = ~np.isnan(rates) & (rates != 0)
+    if regions is not None:
+        mask &= ~regions
     if n_sigma > 0:
         images = rates[None] if rates.ndim == 2 else rates
         for image, good in zip(images, mask.reshape(images.shape), strict=True):

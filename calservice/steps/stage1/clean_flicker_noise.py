@@ -20,6 +20,7 @@ from calservice.steps.stage1._flicker_draft import (
     kept_product,
     rates_tally,
 )
+from calservice.steps.stage1._flicker_regions import trace_arrays
 
 __all__ = ["STEP", "CleanFlickerNoiseParams"]
 
@@ -83,8 +84,23 @@ def _takes_median(params: CleanFlickerNoiseParams, info: ExposureInfo) -> bool:
     return params.background_method == "median_image" and not _chooses(params, info) and _refusal(params, info) is None
 
 
+def _notes_traces(params: CleanFlickerNoiseParams, info: ExposureInfo) -> bool:
+    """Tell whether it is only noted where the traces of spectra are."""
+    return info.exp_type == "NIS_SOSS" and not _takes_traces(params, info)
+
+
 def _needs_rates(params: CleanFlickerNoiseParams, info: ExposureInfo) -> bool:
     return _drafts(params, info) or _chooses(params, info) or _takes_median(params, info)
+
+
+def _takes_flat_flags(params: CleanFlickerNoiseParams, info: ExposureInfo) -> bool:
+    """Tell whether flags tell which regions of the detector science does not use."""
+    return params.mask_science_regions and info.exp_type == "MIR_IMAGE" and _drafts(params, info)
+
+
+def _takes_traces(params: CleanFlickerNoiseParams, info: ExposureInfo) -> bool:
+    """Tell whether no background is looked for in the traces of spectra."""
+    return params.mask_science_regions and info.exp_type == "NIS_SOSS" and _drafts(params, info)
 
 
 def _by_integration(params: CleanFlickerNoiseParams, info: ExposureInfo) -> bool:
@@ -112,11 +128,13 @@ def draft(
     -------
     dict
         ``draft_slope`` (row, column) and, for what is found of each integration, ``int_draft_slope`` (integration, row,
-        column), float32 in DN/s; ``draft_median`` (group, row, column) float32 in DN.
+        column), float32 in DN/s; ``draft_unused`` or ``int_draft_unused`` bool, where flags say that science makes no
+        use of pixels, for masks of regions; ``draft_median`` (group, row, column) float32 in DN.
     """
     if not _needs_rates(params, info):
         return {}
-    made = draft_rates(block, references, info, integrations=_by_integration(params, info))
+    by_integration, flags = _by_integration(params, info), _takes_flat_flags(params, info)
+    made = draft_rates(block, references, info, integrations=by_integration, flags=flags)
     if _takes_median(params, info):
         from calservice.steps.stage1._flicker_median import median_ramp
 
@@ -144,7 +162,7 @@ def _finalize(found: Drafts, each: Each) -> Mapping[str, Array]:
     if _drafts(params, info):
         from calservice.steps.stage1._flicker_mask import scene_mask
 
-        made["flicker_mask"] = scene_mask(rates, params.n_sigma, params.fit_histogram)
+        made["flicker_mask"] = scene_mask(rates, params.n_sigma, params.fit_histogram, _regions(found))
     if _takes_median(params, info):
         from calservice.steps.stage1._flicker_median import scales
 
@@ -152,6 +170,19 @@ def _finalize(found: Drafts, each: Each) -> Mapping[str, Array]:
         assert median is not None
         made |= {"flicker_median": median, "flicker_scales": scales(rates)}
     return made
+
+
+def _regions(found: Drafts) -> Array | None:
+    """Return regions that science uses, or never does: (row, column) or (integration, row, column) bool."""
+    params, info = found.params, found.info
+    regions: Array | None = None
+    if "regions" in found.references:
+        regions = np.asarray(found.references["regions"]["whole"]).reshape(info.nrows, info.ncols)
+    if not _takes_flat_flags(params, info):
+        return regions
+    flagged = found.whole("int_draft_unused" if _by_integration(params, info) else "draft_unused")
+    assert flagged is not None
+    return flagged if regions is None else flagged | regions
 
 
 def _divides(params: CleanFlickerNoiseParams, info: ExposureInfo) -> bool:
@@ -166,14 +197,27 @@ def _flat(references: References, info: ExposureInfo) -> Array | None:
 
 
 def _prepare(references: References, params: CleanFlickerNoiseParams, info: ExposureInfo) -> References:
-    """Fill the holes of the flat field; kept in one row, it is seen whole by all blocks."""
-    if "flat" not in references:
-        return references
-    from calservice.steps.stage1._flicker_mask import whole_flat
+    """Fill the holes of the flat field, and find regions; kept in one row, both are seen whole by all blocks."""
+    made = dict(references)
+    if "flat" in made:
+        from calservice.steps.stage1._flicker_mask import whole_flat
 
-    flat = references["flat"]
-    whole = whole_flat(np.asarray(flat["data"])).reshape(-1)
-    return {**references, "flat": Reference({"whole": whole}, flat.meta)}
+        flat = made["flat"]
+        made["flat"] = Reference({"whole": whole_flat(np.asarray(flat["data"])).reshape(-1)}, flat.meta)
+    regions: Array | None = None
+    if "flat_flags" in made:
+        from calservice.steps.stage1._flicker_regions import without_flat
+
+        regions = without_flat(made.pop("flat_flags"))
+    elif _takes_traces(params, info):
+        from calservice.steps.stage1._flicker_regions import no_traces, traced
+
+        if "pastasoss" not in made:
+            raise no_traces()
+        regions = traced(made["pastasoss"], info)
+    if regions is not None:
+        made["regions"] = Reference({"whole": regions.reshape(-1)}, {})
+    return made
 
 
 # -- the kernel
@@ -344,8 +388,7 @@ def _supports(params: CleanFlickerNoiseParams, info: ExposureInfo) -> str | None
         return f"the background method median_image{' with save_mask' * params.save_mask} of {info.exp_type} exposures"
     if abs(info.slowaxis) not in (1, 2):
         return "unknown axes of the detector"
-    located = info.exp_type.startswith("NRS") or info.exp_type in ("MIR_IMAGE", "NIS_SOSS")
-    if params.mask_science_regions and located and _drafts(params, info):
+    if params.mask_science_regions and info.exp_type.startswith("NRS") and _drafts(params, info):
         return f"mask_science_regions of {info.exp_type} exposures"
     return None
 
@@ -359,7 +402,19 @@ STEP = Step(
     writes=WRITES,
     references=(
         ReferenceNeed("flat", ("data",), optional=True, needed=_divides),
-        ReferenceNeed("pastasoss", optional=True, needed=lambda params, info: info.exp_type == "NIS_SOSS"),
+        ReferenceNeed(
+            "flat",
+            ("data", "dq", "err"),
+            optional=True,
+            needed=_takes_flat_flags,
+            of="flat_field",
+            unrecorded=True,
+            called="flat_flags",
+        ),
+        ReferenceNeed("pastasoss", optional=True, needed=_notes_traces),
+        ReferenceNeed(
+            "pastasoss", ("wheel",), optional=True, subarray=False, axes=9, needed=_takes_traces, tree=trace_arrays
+        ),
         *draft_references(_needs_rates),
     ),
     parameter_references=(ReferenceNeed("user_mask", ("data",), subarray=False),),
