@@ -16,12 +16,15 @@ from astropy.io import fits
 
 from calservice.model import modes
 from calservice.model.dqflags import PIXEL_FLAGS
+from calservice.model.stripes import Stripes
+from calservice.model.superstripes import joined
 from calservice.products.compare import FileComparison, compare_places
 from calservice.recipes import OFF_BY_DEFAULT, Recipe, recipe_for
 from calservice.simulate.context import Rule, write_context
 from calservice.steps.stage1.saturation import irs2_science_rows
 from tests.parity.irs2 import write_reference
-from tests.parity.synthetic import Case, ramp_model, raw_ramps, save, write_references
+from tests.parity.regions import write_flat, write_traces
+from tests.parity.synthetic import Case, ramp_model, raw_ramps, save, times_of, write_references
 
 __all__ = ["MODES", "Found", "Mode", "Prepared", "calibrated", "prepared", "write_mask"]
 
@@ -69,7 +72,10 @@ class Mode:
 
 
 def _near(name: str, *of: Any, shape: tuple[int, int, int, int], **more: Any) -> Mode:
-    case = {key: more.pop(key) for key in ("nframes", "groupgap", "start", "zeroframe") if key in more}
+    known = ("nframes", "groupgap", "start", "zeroframe", "stripes")
+    case = {key: more.pop(key) for key in known if key in more}
+    if "stripes" in case:
+        case["axes"] = more["axes"]
     return Mode(name, Case(*of, shape=shape, **case), **more)
 
 
@@ -94,6 +100,11 @@ MODES: Mapping[str, Mode] = {
             "NIRCam SUB160, every step", "NIRCAM", "NRCBLONG", "NRC_IMAGE", shape=(2, 8, 160, 160), axes=(1, -2),
             noutputs=1, start=(1, 1889), subarray="SUB160", quick=True, every=True, zeroframe=True,
         ),
+        _near(
+            "NIRCam DHS, stripes", "NIRCAM", "NRCA1", "NRC_TSGRISM", shape=(2, 5, 260, 2048), axes=(-1, 2),
+            stripes=Stripes(4, 20, 64, 300, 0, 0, 0, 0, from_first=True), subarray="SUB260STRIPE4_DHS",
+            more={"visit.tsovisit": True},
+        ),
         _near("NIRISS full frame", "NIRISS", "NIS", "NIS_IMAGE", shape=(1, 4, 2048, 2048), axes=(-2, -1),
               readpatt="NISRAPID"),
         Mode("NIRISS SUB80 (Mirage)", Case("NIRISS", "NIS", "NIS_AMI", shape=(5, 6, 80, 80), start=(1045, 1)),
@@ -105,7 +116,13 @@ MODES: Mapping[str, Mode] = {
         _near(
             "NIRISS SUBSTRIP96, averaged", "NIRISS", "NIS", "NIS_SOSS", shape=(2, 4, 96, 2048), axes=(-2, -1),
             noutputs=1, start=(1, 1803), nframes=4, subarray="SUBSTRIP96", readpatt="NIS", quick=True,
-            more={"visit.tsovisit": True},
+            more={"visit.tsovisit": True, "instrument.pupil_position": 245.8},
+            words=("--steps.clean_flicker_noise.skip=false", "--steps.clean_flicker_noise.mask_science_regions=true"),
+        ),
+        _near(
+            "NIRISS SOSS, superstripes", "NIRISS", "NIS", "NIS_SOSS", shape=(6, 5, 256, 72), axes=(-2, -1),
+            start=(1800, 1), stripes=Stripes(4, 9, 68, 0, 0, 0, 68, 3), subarray="SUB680STRIPE_SOSS",
+            readpatt="NISRAPID", more={"visit.tsovisit": True},
         ),
         _near("NIRSpec full frame", "NIRSPEC", "NRS1", "NRS_MSASPEC", shape=(1, 4, 2048, 2048), axes=(2, 1),
               readpatt="NRSRAPID"),
@@ -217,6 +234,7 @@ def prepared(mode: Mode, folder: Path) -> Prepared:
     if mode.every:
         words += [f"--steps.{alias}.skip=false" for alias in recipe.steps if alias in OFF_BY_DEFAULT]
         words += ["--steps.persistence.persistence_time=30", "--steps.picture_frame.mask_science_regions=false"]
+        words += ["--steps.clean_flicker_noise.mask_science_regions=true"] if mode.case.instrument == "MIRI" else []
     return Prepared(mode, exposure, (*words, *mode.words), {**os.environ, **crds})
 
 
@@ -289,6 +307,9 @@ def _exposure(mode: Mode, folder: Path) -> Path:
         parent, name = place.split(".")
         setattr(getattr(model.meta, parent), name, value)
     model.meta.exposure.nsamples = 1
+    if mode.case.info.num_superstripe:
+        model.meta.exposure.nints = nints
+        model.int_times = times_of(nints)
     if mode.every:
         model.meta.exposure.frame_divisor = 2 * mode.case.nframes
     path = folder / "exposure_uncal.fits"
@@ -306,10 +327,10 @@ def _overrides(aliases: Iterable[str], paths: Mapping[str, Path]) -> Iterable[tu
 
 
 def _context(mode: Mode, paths: Mapping[str, Path], cache: Path) -> str:
-    """Write a context for steps that fit draft rates, whose references overrides do not reach; return its name."""
+    """Write a context for what steps run for themselves, which overrides do not reach; return its name."""
     rules = []
     instrument = mode.case.instrument.lower()
-    for kind in ("gain", "readnoise"):
+    for kind in [kind for kind in ("gain", "readnoise", "flat") if kind in paths]:
         place = cache / "references" / "jwst" / instrument / f"jwst_{instrument}_{kind}_0001.fits"
         place.parent.mkdir(parents=True, exist_ok=True)
         place.symlink_to(paths[kind])
@@ -331,8 +352,13 @@ def _references(mode: Mode, folder: Path) -> dict[str, Path]:
         paths |= write_references(folder, case, size=case.shape[2:], kinds=("reset", "rscd", "emicorr"))
     if not mode.irs2:
         write_mask(paths["mask"], case, full)
+    if case.exp_type == "NIS_SOSS":
+        paths["pastasoss"] = Path(write_traces(folder / "pastasoss.asdf"))
     if mode.every:
         paths["ipc"] = _write_ipc(folder / "ipc.fits", case)
+        if case.instrument == "MIRI":
+            paths["flat"] = folder / "flat.fits"
+            write_flat(paths["flat"], full)
         if case.instrument == "NIRSPEC":
             paths["pictureframe"] = _write_frame(folder / "pictureframe.fits", case, full)
         fits.setval(paths["gain"], "GAINFACT", value=1.3)
@@ -357,14 +383,18 @@ def _write_frame(path: Path, case: Case, size: tuple[int, int]) -> Path:
 
 def _write_dark(mode: Mode, folder: Path) -> dict[str, Path]:
     """Write a dark of the exposure's own pixels: darks are not cut from full frames."""
-    case = mode.case
+    case, size, groups = mode.case, mode.case.shape[2:], mode.case.shape[1]
+    if case.info.num_superstripe:
+        told = {"exposure_nints": case.shape[0], "noutputs": mode.noutputs, "subarray": mode.subarray}
+        whole = joined(replace(case.info, **told))
+        size, groups = (whole.nrows, whole.ncols), whole.ngroups
     paths = write_references(
         folder,
         case,
-        size=_NEAR_INFRARED if mode.irs2 else case.shape[2:],
+        size=_NEAR_INFRARED if mode.irs2 else size,
         kinds=["dark"],
         realistic=True,
-        dark_readout=(case.nframes, case.groupgap, case.shape[1] + 2),
+        dark_readout=(case.nframes, case.groupgap, groups + 2),
         dark_ints=2 if case.instrument == "MIRI" else 0,
     )
     for keyword, value in zip(("SUBSTRT1", "SUBSTRT2"), case.start, strict=True):

@@ -149,6 +149,7 @@ VARIATIONS: tuple[Variation, ...] = (
     _flicker("background_method", "median_image", official=True, on="NIRSpec SUB512, flicker"),
     _of("clean_flicker_noise", "NIRCam, flicker", background_method="model")("background_box_size", [25, 17], [10, 12]),
     _flicker("mask_science_regions", True, inert=True, on="NIRISS, flicker"),
+    _flicker("mask_science_regions", True, on="MIRI, flicker"),
     _flicker("mask_science_regions", True, official=True, on="NIRSpec SUB512, flicker"),
     _flicker("apply_flat_field", True, on="NIRISS, flicker"),
     _any_flicker("n_sigma", 0.0, 3.0),

@@ -11,6 +11,7 @@ import numpy as np
 
 from tests.parity import irs2, test_clean_flicker_noise, test_emicorr, test_persistence, test_picture_frame, test_refpix
 from tests.parity.hits import hit_ramps, large_events
+from tests.parity.regions import write_flat
 from tests.parity.synthetic import FULL, Case, flagged_ramps, ramp_model, raw_ramps, save, write_references
 from tests.parity.test_refpix_sirs import write_kernels
 
@@ -73,7 +74,11 @@ def _flickering(case: Case, subarray: str = "SUB256", axes: tuple[int, int] = (1
 
         size = case.shape[2:]
         paths = write_references(folder, case, size=size, kinds=("gain", "readnoise"), realistic=True)
-        paths["flat"] = Path(test_clean_flicker_noise.flat_field(folder, case, 0.0))
+        if case.instrument == "MIRI":
+            paths["flat"] = folder / "flat.fits"
+            write_flat(paths["flat"], size)
+        else:
+            paths["flat"] = Path(test_clean_flicker_noise.flat_field(folder, case, 0.0))
         paths["mask"] = folder / "mask.fits"
         ImageModel(data=(np.random.default_rng(6).random(size) < 0.7).astype(np.float32)).save(str(paths["mask"]))
         model = ramp_model(case, test_clean_flicker_noise.noisy_ramps(case, abs(axes[1])))

@@ -197,6 +197,17 @@ def ramp_model(case: Case, arrays: Mapping[str, Array]) -> Any:
     return model
 
 
+def times_of(count: int) -> Array:
+    """Return a table of times of integrations."""
+    from stdatamodels.jwst.datamodels import RampModel
+
+    table = np.zeros(count, RampModel().get_default("int_times").dtype)
+    table["integration_number"] = 1 + np.arange(count)
+    for n, name in enumerate(table.dtype.names[1:]):
+        table[name] = 60000 + 0.001 * (np.arange(count) + 0.3 * (n % 3)) + 0.01 * (n // 3)
+    return table
+
+
 def put_stripes(model: Any, stripes: Stripes, axes: tuple[int, int]) -> None:
     """Have an exposure tell of the stripes that it was read in."""
     for name, value in zip(STRIPE_ATTRIBUTES, astuple(stripes), strict=False):

@@ -17,15 +17,15 @@ from calservice.model.errors import InputError, ReferenceFileError
 from calservice.steps.registry import NATIVE
 from calservice.steps.stage1._flicker_regions import trace_arrays
 from tests.parity import test_clean_flicker_noise as flicker
+from tests.parity.regions import write_flat, write_traces
 from tests.parity.synthetic import Array, write_references
-from tests.parity.test_clean_flicker_noise import both as both
-from tests.parity.test_small_steps import saved
 
 pytestmark = [
     pytest.mark.official,
     pytest.mark.filterwarnings("ignore:(divide|invalid value|overflow|All-NaN|Mean of|Covariance).*"),
 ]
 
+both = flicker.both
 MIRI = flicker.MIRI
 SOSS = replace(flicker.NIRISS, exp_type="NIS_SOSS", shape=(2, 4, 96, 160))
 MASKED = {"mask_science_regions": True, "save_mask": True}
@@ -56,24 +56,6 @@ def flats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def flat_field(place: Path, shape: tuple[int, ...], flags: Array | None = None) -> None:
-    """Write a flat field that flags pixels by numbers of its own, and has holes in values and errors."""
-    rng = np.random.default_rng(8)
-    data = rng.uniform(0.8, 1.2, shape).astype(np.float32)
-    data[5, 3:30], data[6, 3:30] = np.nan, 0.0
-    err = np.full(shape, 0.01, np.float32)
-    err[7, 3:30] = np.nan
-    dq = np.zeros(shape, np.uint32)
-    dq[60:, 70:], dq[50:55] = PIXEL_FLAGS["DO_NOT_USE"], PIXEL_FLAGS["NON_SCIENCE"]
-    dq[40, 40:60], dq[41, 40:60] = PIXEL_FLAGS["NO_FLAT_FIELD"], PIXEL_FLAGS["HOT"]
-    model = datamodels.FlatModel(data=data, err=err)
-    model.dq = dq if flags is None else flags  # in the file, they have numbers of their own
-    names = {1: "HOT", 8: "DO_NOT_USE", 16: "NON_SCIENCE", 32: "NO_FLAT_FIELD"}
-    numbered = [(int(np.log2(value)), value, name, "") for value, name in names.items()]
-    model.dq_def = np.array(numbered, model.get_dtype("dq_def"))
-    saved(model, place, "MIRI", shape)
-
-
 @pytest.mark.parametrize(
     "parameters",
     [
@@ -89,8 +71,9 @@ def test_what_miri_does_not_use(both: Callable[..., Any], flats: Path, parameter
     arrays["pixeldq"][80:84, 20:40] = PIXEL_FLAGS["DO_NOT_USE"]
     both(MIRI, arrays, **MASKED, **parameters)  # without a flat field
     plain = mask_of(flats)
-    assert not plain[..., :4].any() and plain[..., 62:, 72:].any()
-    flat_field(flats / "crds_flat.fits", MIRI.shape[2:])
+    assert not plain[..., :4].any()
+    assert plain[..., 62:, 72:].any()
+    write_flat(flats / "crds_flat.fits", MIRI.shape[2:])
     both(MIRI, arrays, **MASKED, **parameters)
     mask = mask_of(flats)
     for rows, columns in (((5, 8), (3, 30)), ((60, None), (70, None)), ((50, 55), (0, None)), ((40, 41), (40, 60))):
@@ -100,7 +83,7 @@ def test_what_miri_does_not_use(both: Callable[..., Any], flats: Path, parameter
 
 def test_another_flat_field_than_that_divided_by(both: Callable[..., Any], flats: Path) -> None:
     """A file that is told for the step is divided by; regions are those of the flat field that CRDS knows."""
-    flat_field(flats / "crds_flat.fits", MIRI.shape[2:])
+    write_flat(flats / "crds_flat.fits", MIRI.shape[2:])
     told = flicker.flat_field(flats, MIRI, 0.0)
     made = both(MIRI, references={"flat": told}, apply_flat_field=True, **MASKED)[0]
     assert not mask_of(flats)[60:, 70:].any()
@@ -109,36 +92,15 @@ def test_another_flat_field_than_that_divided_by(both: Callable[..., Any], flats
 
 
 def test_flat_fields_are_cut(both: Callable[..., Any], flats: Path) -> None:
-    flat_field(flats / "crds_flat.fits", (1024, 1032), np.tri(1024, 1032, k=-150, dtype=np.uint32))
+    write_flat(flats / "crds_flat.fits", (1024, 1032), np.tri(1024, 1032, k=-150, dtype=np.uint32))
     model = datamodels.open(flats / "crds_flat.fits")
     write_references(flats, MIRI, size=(1024, 1032), kinds=("gain", "readnoise"), realistic=True)
     where = {"name": "SUB128", "xstart": 201, "ystart": 301, "xsize": MIRI.shape[3], "ysize": MIRI.shape[2]}
     both(MIRI, where=where, **MASKED, n_sigma=0.0)
     cut = (model.dq[300 : 300 + MIRI.shape[2], 200 : 200 + MIRI.shape[3]] & PIXEL_FLAGS["DO_NOT_USE"]) != 0
-    assert cut.any() and not cut.all()
+    assert cut.any()
+    assert not cut.all()
     assert not mask_of(flats)[cut].any()
-
-
-def traces(place: Path, columns: int = 2048) -> str:
-    """Write a reference of traces: of three orders, the second of which leaves the strip."""
-    rng = np.random.default_rng(9)
-    x = np.arange(columns, dtype=float)
-    orders, models = [], []
-    for order, (height, slope) in enumerate(((40.0, 0.02), (55.0, 0.12), (120.0, -0.01)), 1):
-        y = height + slope * x + 1e-5 * (x - 900) ** 2
-        orders.append(
-            {"spectral_order": order, "pivot_x": 900.5, "pivot_y": height + 3, "trace": np.stack([x, y], axis=1)}
-        )
-        coefficients = np.array([2.9, -2.1, 0.03, 0.05, -0.02, 0.01]) / order + rng.normal(0, 1e-3, 6)
-        extents = np.array([[0.0, -0.25], [columns - 1.0, 0.25]])
-        models.append({"spectral_order": order, "coefficients": coefficients, "scale_extents": extents})
-    model = datamodels.PastasossModel()
-    model.traces, model.wavecal_models = orders, models
-    meta = model.meta
-    meta.pwcpos_cmd, meta.pwcpos_bounds = 245.76, [245.51, 246.01]
-    meta.wavemap_wlmin, meta.wavemap_wlmax, meta.wavemap_nwl = 0.5, 5.5, 5001
-    meta.subarray_ymin, meta.soss_xdim, meta.soss_ydim = 1792, 2048, 300
-    return saved(model, place, "NIRISS")
 
 
 def turned(angle: float | None) -> Callable[[Any], None]:
@@ -162,13 +124,14 @@ def turned(angle: float | None) -> Callable[[Any], None]:
 def test_traces_of_soss(
     both: Callable[..., Any], tmp_path: Path, name: str, angle: float, parameters: dict[str, Any]
 ) -> None:
-    references = {"pastasoss": traces(tmp_path / "pastasoss.asdf")}
+    references = {"pastasoss": write_traces(tmp_path / "pastasoss.asdf")}
     both(SOSS, where={"name": name}, references=references, change=turned(angle), save_mask=True)
     before = mask_of(tmp_path)
     both(SOSS, where={"name": name}, references=references, change=turned(angle), **MASKED, **parameters)
     after = mask_of(tmp_path)
     middle = 30 + 10 * (name != "SUBSTRIP96")
-    assert before[middle, :40].any() and not after[..., middle, :40].any()
+    assert before[middle, :40].any()
+    assert not after[..., middle, :40].any()
     assert after.any()
 
 
@@ -179,7 +142,7 @@ def test_masks_of_whole_strips(tmp_path: Path) -> None:
     from calservice.references.load import load_reference
     from calservice.steps.stage1._flicker_regions import traced
 
-    place = traces(tmp_path / "pastasoss.asdf")
+    place = write_traces(tmp_path / "pastasoss.asdf")
     need = next(need for need in NATIVE["clean_flicker_noise"].references if need.tree is trace_arrays)
     reference = load_reference(place, need)
     for name, rows, angle in (("SUBSTRIP256", 256, 245.62), ("SUBSTRIP96", 96, 246.0), ("FULL", 2048, 245.76)):
@@ -199,7 +162,7 @@ def test_traces_that_are_not_known(tmp_path: Path, angle: float | None, file: bo
     step = NATIVE["clean_flicker_noise"]
     params = step.params(mask_science_regions=True)
     needs = [need for need in step.references if need.tree is trace_arrays and file]
-    references = {need.name: load_reference(traces(tmp_path / "pastasoss.asdf"), need) for need in needs}
+    references = {need.name: load_reference(write_traces(tmp_path / "pastasoss.asdf"), need) for need in needs}
     with pytest.raises(InputError if file else ReferenceFileError, match="PWCPOS" if file else "override_pastasoss"):
         step.prepare(references, params, replace(SOSS.info, pupil_position=angle))
 

@@ -29,7 +29,7 @@ from calservice.run.superstripes import join
 from calservice.simulate.context import Rule, write_context
 from calservice.steps.registry import NATIVE
 from tests.engines.same import same_model
-from tests.parity.synthetic import Array, Case, ramp_model, raw_ramps, same, write_references
+from tests.parity.synthetic import Array, Case, ramp_model, raw_ramps, same, times_of, write_references
 from tests.parity.test_clean_flicker_noise import noisy_ramps
 from tests.parity.test_small_pipelines import run
 
@@ -284,20 +284,9 @@ def uncalibrated(path: Path, case: Case, **changes: Any) -> Path:
         model.zeroframe = arrays["zeroframe"].astype(np.uint16)
     for name, value in changes.items():
         setattr(model.meta.exposure, name, value)
-    model.int_times = _times(case.shape[0])
+    model.int_times = times_of(case.shape[0])
     model.save(str(path))
     return path
-
-
-def _times(count: int) -> Array:
-    """Return a table of times of integrations."""
-    from stdatamodels.jwst.datamodels import RampModel
-
-    table = np.zeros(count, RampModel().get_default("int_times").dtype)
-    table["integration_number"] = 1 + np.arange(count)
-    for n, name in enumerate(table.dtype.names[1:]):
-        table[name] = 60000 + 0.001 * (np.arange(count) + 0.3 * (n % 3)) + 0.01 * (n // 3)
-    return table
 
 
 def both_engines(pipeline: str, raw: Path, case: Case, paths: Mapping[str, Path], *words: str) -> dict[str, str]:
@@ -384,7 +373,7 @@ def test_stripes_are_put_together_as_the_official_package_does(
     model.pixeldq = rng.integers(0, 2**32, (case.info.num_superstripe, *case.shape[2:]), np.uint32)
     if case.zeroframe:
         model.zeroframe = rng.normal(0, 9, (case.shape[0], *case.shape[2:])).astype(np.float32)
-    model.int_times = _times(case.shape[0])
+    model.int_times = times_of(case.shape[0])
     for name, value in {**numbers, "noutputs": noutputs}.items():
         setattr(model.meta.exposure, name, value)
     info = exposure_info(model)

@@ -28,8 +28,8 @@ __all__ = ["Compared", "compared", "reason"]
 _DRAFTS = ("clean_flicker_noise", "picture_frame")
 """Steps that fit ramps for themselves, with references that are selected for ``ramp_fit``."""
 
-_OF_DRAFTS = (("jwst.assign_wcs", "AssignWcsStep"), ("jwst.flatfield", "FlatFieldStep"))
-"""What they do to draft rates changes no median of integrations; left out, they ask for no references."""
+_LEFT_OUT = ("jwst.assign_wcs", "AssignWcsStep")
+"""What it does to draft rates changes no median of integrations; left out, it asks for no references."""
 
 _RULES = Settings(ignore=("meta.useafter",))
 """A reference that ``emicorr`` makes is good from the moment on when it was made."""
@@ -95,10 +95,10 @@ def _both(alias: str, scene: str, told: tuple[tuple[str, Any], ...]) -> tuple[tu
         ours, theirs = Path(folder, "ours"), Path(folder, "theirs")
         classes = step_class(alias), official_class(*NATIVE[alias].official.rsplit(".", 1))
         if alias in _DRAFTS:
-            for cls in (step_class("ramp_fit"), official_class("jwst.ramp_fitting", "RampFitStep")):
-                patches.enter_context(patch.object(cls, "get_reference_file", lambda self, _, kind: str(paths[kind])))
-            for cls in _OF_DRAFTS:
-                patches.enter_context(patch.object(official_class(*cls), "process", lambda self, given: given))
+            fits, flats = ("jwst.ramp_fitting", "RampFitStep"), ("jwst.flatfield", "FlatFieldStep")
+            for cls in (step_class("ramp_fit"), official_class(*fits), official_class(*flats), classes[0]):
+                patches.enter_context(patch.object(cls, "get_reference_file", _finding(paths, cls)))
+            patches.enter_context(patch.object(official_class(*_LEFT_OUT), "process", lambda self, given: given))
         for cls, out in zip(classes, (ours, theirs), strict=True):
             out.mkdir()
             step = cls()
@@ -106,6 +106,16 @@ def _both(alias: str, scene: str, told: tuple[tuple[str, Any], ...]) -> tuple[tu
                 step._hand_over = None  # the official step must not serve
             _run(step, model.copy(), paths, parameters, out)
         return compare_places(str(ours), str(theirs), _RULES).files, _digest(theirs)
+
+
+def _finding(paths: Mapping[str, Path], cls: Any) -> Any:
+    """Return what gives steps that are told no file the one of the scene."""
+    told = cls.get_reference_file
+
+    def found(self: Any, model: Any, kind: str) -> Any:
+        return told(self, model, kind) if getattr(self, f"override_{kind}", None) else str(paths.get(kind, "N/A"))
+
+    return found
 
 
 @cache
