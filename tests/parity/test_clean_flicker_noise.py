@@ -345,11 +345,5 @@ def test_rates(tmp_path: Path) -> None:
 
 def test_rates_and_other_cases_are_the_official_steps() -> None:
     step = NATIVE["clean_flicker_noise"]
-    for case, parameters in (
-        (NIRSPEC, {"mask_science_regions": True}),
-        (MIRI, {"mask_science_regions": True}),
-    ):
-        assert step.supports(step.params(**parameters), case.info)
-        assert step.supports(step.params(), case.info) is None
     assert step.supports(step.params(), replace(NIRCAM.info, num_superstripe=2))
     assert not models.suits(step, datamodels.ImageModel((4, 4)))

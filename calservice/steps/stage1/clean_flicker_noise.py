@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from pydantic import Field, field_validator
 
 from calservice.model.block import Array, Block, Reach
-from calservice.model.step import Each, ExposureInfo, Params, Reference, ReferenceNeed, References, Step
+from calservice.model.step import Each, ExposureInfo, Reference, ReferenceNeed, References, Step
+from calservice.steps.stage1._flicker_case import (
+    CleanFlickerNoiseParams,
+    by_integration,
+    chooses,
+    divides,
+    drafts,
+    needs_rates,
+    notes_traces,
+    refusal,
+    supports,
+    takes_flat_flags,
+    takes_median,
+    takes_traces,
+)
 from calservice.steps.stage1._flicker_draft import (
     READS,
     WRITES,
@@ -24,88 +37,7 @@ from calservice.steps.stage1._flicker_regions import trace_arrays
 
 __all__ = ["STEP", "CleanFlickerNoiseParams"]
 
-_FOURIER = ("NRS_MSASPEC", "NRS_IFU", "NRS_FIXEDSLIT", "NRS_BRIGHTOBJ")
-"""Exposure types that are cleaned in frequency space."""
-_AUTOMATIC = ("NIS_IMAGE", "NRC_IMAGE")
-"""Exposure types for which parameters are found automatically."""
-_TIME_SERIES = ("NRC_TSIMAGE", "NRC_TSGRISM", "NIS_SOSS")
-"""Exposure types of which the flux of the target is measured."""
-
-
-class CleanFlickerNoiseParams(Params):
-    """Parameters of ``clean_flicker_noise``."""
-
-    autoparam: bool = Field(
-        False, description="Automatically select some fit and background parameters for the input data."
-    )
-    fit_method: Literal["fft", "median"] = Field("median", description="Noise fitting algorithm.")
-    fit_by_channel: bool = Field(False, description="Fit noise separately by amplifier (NIR only).")
-    background_method: Literal["median", "model", "median_image"] | None = Field(
-        "median", description="Background fit."
-    )
-    background_box_size: list[int] | None = Field(
-        None,
-        description="Background box size.",
-        json_schema_extra={"check": "int_list"},
-        min_length=2,
-        max_length=2,
-    )
-    mask_science_regions: bool = Field(False, description="Mask known science regions.")
-    apply_flat_field: bool = Field(False, description="Apply a flat correction before fitting.")
-    n_sigma: float = Field(2.0, description="Clipping level for non-background signal.")
-    fit_histogram: bool = Field(False, description="Fit a value histogram to derive sigma.")
-    single_mask: bool = Field(True, description="Make a single mask for all integrations.")
-    user_mask: str | None = Field(None, description="Path to user-supplied mask")
-    save_mask: bool = Field(False, description="Save the created mask")
-    save_background: bool = Field(False, description="Save the fit background")
-    save_noise: bool = Field(False, description="Save the fit noise")
-    skip: bool = Field(True, description="By default, skip the step.")
-
-    @field_validator("background_method", "user_mask", mode="before")
-    @classmethod
-    def _none(cls, value: Any) -> Any:
-        return None if isinstance(value, str) and value.lower() == "none" else value
-
-
 # -- draft rates, and where they are background
-
-
-def _drafts(params: CleanFlickerNoiseParams, info: ExposureInfo) -> bool:
-    """Tell whether the background is looked for in draft rates."""
-    return params.user_mask is None and _refusal(params, info) is None
-
-
-def _chooses(params: CleanFlickerNoiseParams, info: ExposureInfo) -> bool:
-    return params.autoparam and info.exp_type in _AUTOMATIC
-
-
-def _takes_median(params: CleanFlickerNoiseParams, info: ExposureInfo) -> bool:
-    """Tell whether the background is the median of all integrations."""
-    return params.background_method == "median_image" and not _chooses(params, info) and _refusal(params, info) is None
-
-
-def _notes_traces(params: CleanFlickerNoiseParams, info: ExposureInfo) -> bool:
-    """Tell whether it is only noted where the traces of spectra are."""
-    return info.exp_type == "NIS_SOSS" and not _takes_traces(params, info)
-
-
-def _needs_rates(params: CleanFlickerNoiseParams, info: ExposureInfo) -> bool:
-    return _drafts(params, info) or _chooses(params, info) or _takes_median(params, info)
-
-
-def _takes_flat_flags(params: CleanFlickerNoiseParams, info: ExposureInfo) -> bool:
-    """Tell whether flags tell which regions of the detector science does not use."""
-    return params.mask_science_regions and info.exp_type == "MIR_IMAGE" and _drafts(params, info)
-
-
-def _takes_traces(params: CleanFlickerNoiseParams, info: ExposureInfo) -> bool:
-    """Tell whether no background is looked for in the traces of spectra."""
-    return params.mask_science_regions and info.exp_type == "NIS_SOSS" and _drafts(params, info)
-
-
-def _by_integration(params: CleanFlickerNoiseParams, info: ExposureInfo) -> bool:
-    """Tell whether draft rates of each integration are looked at."""
-    return not params.single_mask or _takes_median(params, info)
 
 
 def draft(
@@ -131,11 +63,11 @@ def draft(
         column), float32 in DN/s; ``draft_unused`` or ``int_draft_unused`` bool, where flags say that science makes no
         use of pixels, for masks of regions; ``draft_median`` (group, row, column) float32 in DN.
     """
-    if not _needs_rates(params, info):
+    if not needs_rates(params, info):
         return {}
-    by_integration, flags = _by_integration(params, info), _takes_flat_flags(params, info)
-    made = draft_rates(block, references, info, integrations=by_integration, flags=flags)
-    if _takes_median(params, info):
+    integrations, flags = by_integration(params, info), takes_flat_flags(params, info)
+    made = draft_rates(block, references, info, integrations, flags)
+    if takes_median(params, info):
         from calservice.steps.stage1._flicker_median import median_ramp
 
         made["draft_median"] = median_ramp(block["data"])
@@ -147,23 +79,23 @@ def _finalize(found: Drafts, each: Each) -> Mapping[str, Array]:
     params, info = found.params, found.info
     made: dict[str, Array] = {}
     flat = _flat(found.references, info)
-    if _chooses(params, info):
+    if chooses(params, info):
         from calservice.steps.stage1._flicker_choice import choose
 
         rates = found.whole("draft_slope")
         assert rates is not None
         made["flicker_choice"] = choose(rates, flat, info)
-    if not (_drafts(params, info) or _takes_median(params, info)):
+    if not (drafts(params, info) or takes_median(params, info)):
         return made
-    rates = found.whole("int_draft_slope" if _by_integration(params, info) else "draft_slope")
+    rates = found.whole("int_draft_slope" if by_integration(params, info) else "draft_slope")
     assert rates is not None
-    if flat is not None and _divides(params, info):
+    if flat is not None and divides(params, info):
         rates /= flat
-    if _drafts(params, info):
+    if drafts(params, info):
         from calservice.steps.stage1._flicker_mask import scene_mask
 
         made["flicker_mask"] = scene_mask(rates, params.n_sigma, params.fit_histogram, _regions(found))
-    if _takes_median(params, info):
+    if takes_median(params, info):
         from calservice.steps.stage1._flicker_median import scales
 
         median = found.whole("draft_median")
@@ -178,16 +110,11 @@ def _regions(found: Drafts) -> Array | None:
     regions: Array | None = None
     if "regions" in found.references:
         regions = np.asarray(found.references["regions"]["whole"]).reshape(info.nrows, info.ncols)
-    if not _takes_flat_flags(params, info):
+    if not takes_flat_flags(params, info):
         return regions
-    flagged = found.whole("int_draft_unused" if _by_integration(params, info) else "draft_unused")
+    flagged = found.whole("int_draft_unused" if by_integration(params, info) else "draft_unused")
     assert flagged is not None
     return flagged if regions is None else flagged | regions
-
-
-def _divides(params: CleanFlickerNoiseParams, info: ExposureInfo) -> bool:
-    """Tell whether a flat field is divided by if there is one."""
-    return params.apply_flat_field or _chooses(params, info)
 
 
 def _flat(references: References, info: ExposureInfo) -> Array | None:
@@ -209,7 +136,7 @@ def _prepare(references: References, params: CleanFlickerNoiseParams, info: Expo
         from calservice.steps.stage1._flicker_regions import without_flat
 
         regions = without_flat(made.pop("flat_flags"))
-    elif _takes_traces(params, info):
+    elif takes_traces(params, info):
         from calservice.steps.stage1._flicker_regions import no_traces, traced
 
         if "pastasoss" not in made:
@@ -319,7 +246,7 @@ def _cleaning(block: Block, references: References, params: CleanFlickerNoisePar
         n_sigma=params.n_sigma,
         down=miri or abs(info.slowaxis) == 1,
         channels=channels and info.subarray == "FULL" and not miri,
-        flat=_flat(references, info) if _divides(params, info) else None,
+        flat=_flat(references, info) if divides(params, info) else None,
         detector=info.detector,
         subarray=info.subarray,
         last_digits=params.save_noise,
@@ -351,46 +278,15 @@ _CLEANING = Step(
 )
 
 
-def _located(params: CleanFlickerNoiseParams, info: ExposureInfo) -> bool:
-    """Tell whether a median of integrations takes a WCS.
-
-    It may have to be scaled by the flux of a target, which a WCS or references locate; the exposure may show nothing
-    where the WCS of NIRSpec is defined, for which the step fails; and the header of the mask tells the WCS.
-    """
-    time_series = info.exp_type in _TIME_SERIES or (info.exp_type == "MIR_IMAGE" and info.tsovisit)
-    return params.save_mask or time_series or info.exp_type.startswith("NRS")
-
-
-def _refusal(params: CleanFlickerNoiseParams, info: ExposureInfo) -> str | None:
-    """Return the reason why exposures of a type are not cleaned."""
-    if info.exp_type.startswith("MIR") and info.exp_type != "MIR_IMAGE":
-        return f"{info.exp_type} exposures are not cleaned"
-    if params.fit_method == "fft" and info.exp_type not in _FOURIER:
-        return f"{info.exp_type} exposures are not cleaned in frequency space"
-    return None
-
-
 def _not_applicable(references: References, params: CleanFlickerNoiseParams, info: ExposureInfo) -> str | None:
-    refusal = _refusal(params, info)
-    if refusal is None and _takes_median(params, info) and info.nints < 2:
-        refusal = "a median of integrations cannot be made of one of them"
-    if refusal is not None or "user_mask" not in references:
-        return refusal
+    reason = refusal(params, info)
+    if reason is None and takes_median(params, info) and info.nints < 2:
+        reason = "a median of integrations cannot be made of one of them"
+    if reason is not None or "user_mask" not in references:
+        return reason
     shape = references["user_mask"]["data"].shape
     wrong = shape[-2:] != (info.nrows, info.ncols) or shape[:-2] not in ((), (info.nints,))
     return f"the mask has the shape {shape}" if wrong else None
-
-
-def _supports(params: CleanFlickerNoiseParams, info: ExposureInfo) -> str | None:
-    if info.num_superstripe:
-        return "stripes"
-    if _takes_median(params, info) and info.nints > 1 and _located(params, info):
-        return f"the background method median_image{' with save_mask' * params.save_mask} of {info.exp_type} exposures"
-    if abs(info.slowaxis) not in (1, 2):
-        return "unknown axes of the detector"
-    if params.mask_science_regions and info.exp_type.startswith("NRS") and _drafts(params, info):
-        return f"mask_science_regions of {info.exp_type} exposures"
-    return None
 
 
 STEP = Step(
@@ -401,33 +297,33 @@ STEP = Step(
     reads=READS,
     writes=WRITES,
     references=(
-        ReferenceNeed("flat", ("data",), optional=True, needed=_divides),
+        ReferenceNeed("flat", ("data",), optional=True, needed=divides),
         ReferenceNeed(
             "flat",
             ("data", "dq", "err"),
             optional=True,
-            needed=_takes_flat_flags,
+            needed=takes_flat_flags,
             of="flat_field",
             unrecorded=True,
             called="flat_flags",
         ),
-        ReferenceNeed("pastasoss", optional=True, needed=_notes_traces),
+        ReferenceNeed("pastasoss", optional=True, needed=notes_traces),
         ReferenceNeed(
-            "pastasoss", ("wheel",), optional=True, subarray=False, axes=9, needed=_takes_traces, tree=trace_arrays
+            "pastasoss", ("wheel",), optional=True, subarray=False, axes=9, needed=takes_traces, tree=trace_arrays
         ),
-        *draft_references(_needs_rates),
+        *draft_references(needs_rates),
     ),
     parameter_references=(ReferenceNeed("user_mask", ("data",), subarray=False),),
     reach=lambda params, info: Reach(frozenset(("integration", "group"))),
-    tally=draft_tally(_needs_rates),
+    tally=draft_tally(needs_rates),
     not_applicable=_not_applicable,
     otherwise="FAILED",
-    supports=_supports,
+    supports=supports,
     then=lambda params, info: (_CLEANING,),
     prepare=_prepare,
     products=(
-        kept_product("opt_mask", "save_mask", "mask", "ImageModel", drafted=_drafts),
-        kept_product("opt_int_mask", "save_mask", "mask", "CubeModel", drafted=_drafts),
+        kept_product("opt_mask", "save_mask", "mask", "ImageModel", drafted=drafts),
+        kept_product("opt_int_mask", "save_mask", "mask", "CubeModel", drafted=drafts),
         kept_product("opt_background", "save_background", "flicker_bkg", "RampModel"),
         kept_product("opt_noise", "save_noise", "flicker_noise", "RampModel"),
     ),
