@@ -4,9 +4,10 @@ A full frame of one integration of ten groups by default. Both are timed without
 references and ramps are in memory, and the official steps work in place, as within their pipeline. The
 native steps start from 16-bit integers, make new arrays, and include cutting into blocks. Times are processor
 seconds, so that a busy machine disturbs them little; both take turns, and the medians of several rounds are told. Of
-``jump`` the search is timed. Usage::
+``jump`` the search is timed. Of all steps together it is also told how much sooner several threads are done than one,
+by the clock: since nearly all of that is compiled loops, it is what the memory of the machine allows. Usage::
 
-    python benchmarks/bench_stage1_kernels.py [--size 2048] [--groups 10] [--repeat 3]
+    python benchmarks/bench_stage1_kernels.py [--size 2048] [--groups 10] [--integrations 1] [--repeat 3] [--threads 2]
 """
 
 from __future__ import annotations
@@ -32,12 +33,16 @@ import numpy as np
 from benchmarks.bench_jump import official as official_jump
 from benchmarks.compare_engines import settle
 from calservice.run.blocks import run_fused
+from calservice.run.ready import keep_blocks
 from tests.parity import synthetic
 
 STEPS = ("dq_init", "saturation", "superbias", "refpix", "linearity", "dark_current", "jump", "ramp_fit")
 
 AXES = (-1, 2)
 """How the detector lies in the file."""
+
+RATES = [f"{prefix}{r}" for prefix in ("", "int_") for r in ("slope", "dq", "err", "var_poisson", "var_rnoise")]
+"""What products are made of."""
 
 
 def clock() -> float:
@@ -100,6 +105,20 @@ def official_seconds(alias: str, case: synthetic.Case, model: Any, paths: dict[s
     return seconds(official_action(alias, paths, model.copy()))
 
 
+def sooner(case: synthetic.Case, paths: dict[str, Path], threads: int) -> float:
+    """Return how many times as long all steps take on one thread as on several, by the clock."""
+    source = synthetic.raw_ramps(case, realistic=True)
+    source["data"] = source["data"].astype(">u2")
+    info = replace(case.info, fastaxis=AXES[0], slowaxis=AXES[1])
+    bound = [synthetic.bind(alias, case, paths, {}) for alias in STEPS]
+    taken = []
+    for count in (1, threads):
+        begun = time.monotonic()
+        run_fused(bound, source, info, outputs=RATES, threads=count)
+        taken.append(time.monotonic() - begun)
+    return taken[0] / taken[1]
+
+
 def taken(case: synthetic.Case, paths: dict[str, Path]) -> dict[str, tuple[float, float]]:
     """Return the times of each step, and of all of them, by the official package and natively, which take turns."""
     source = synthetic.raw_ramps(case, realistic=True)
@@ -116,9 +135,8 @@ def taken(case: synthetic.Case, paths: dict[str, Path]) -> dict[str, tuple[float
         made[alias] = theirs, seconds(lambda step=step, given=dict(state): run_fused([step], given, info))
         state |= run_fused([step], state, info)
     total = sum(theirs for theirs, _ in made.values())
-    rates = [f"{prefix}{r}" for prefix in ("", "int_") for r in ("slope", "dq", "err", "var_poisson", "var_rnoise")]
     made["fused"] = total, seconds(lambda: run_fused(bound, dict(source), info))
-    made["rates only"] = total, seconds(lambda: run_fused(bound, source, info, outputs=rates))
+    made["rates only"] = total, seconds(lambda: run_fused(bound, source, info, outputs=RATES))
     return made
 
 
@@ -127,22 +145,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--size", type=int, default=2048)
     parser.add_argument("--groups", type=int, default=10)
+    parser.add_argument("--integrations", type=int, default=1)
     parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     logging.disable(logging.CRITICAL)
+    keep_blocks()  # as workers do
     size = (options.size, options.size)
-    case = synthetic.Case(shape=(1, options.groups, *size))
+    case = synthetic.Case(shape=(options.integrations, options.groups, *size))
     with tempfile.TemporaryDirectory() as folder:
         paths = synthetic.write_references(
             Path(folder), case, size=size, dark_readout=(1, 0, options.groups), realistic=True
         )
         settle(paths["readnoise"])
         rounds = [taken(case, paths) for _ in range(options.repeat + 1)][1:]  # in the first one much is compiled
+        more = [sooner(case, paths, options.threads) for _ in range(4 * options.repeat + 1)][1:]
     print(f"{'step':14}{'official s':>12}{'native s':>12}{'ratio':>8}")
     for name in rounds[0]:
         theirs, ours = (statistics.median(one[name][k] for one in rounds) for k in range(2))
         ratio = statistics.median(one[name][0] / one[name][1] for one in rounds)
         print(f"{name:14}{theirs:12.3f}{ours:12.3f}{ratio:8.1f}")
+    print(f"rates only, {options.threads} threads: {statistics.median(more):.2f} times as fast as one by the clock")
 
 
 if __name__ == "__main__":
