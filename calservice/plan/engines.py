@@ -10,7 +10,7 @@ from typing import Literal
 from calservice.engines import official
 from calservice.model.errors import CalserviceError, EngineError, ParameterError
 from calservice.model.plan import Stage
-from calservice.model.step import ExposureInfo, Step
+from calservice.model.step import ExposureInfo, Params, Step
 from calservice.model.superstripes import facts_at
 from calservice.plan.parameters import OfficialSchema, Schema, Schemas, Settings, schema_of
 from calservice.recipes import OFF_BY_DEFAULT, recipe_for
@@ -143,11 +143,15 @@ def _not_native(alias: str, stage: Stage, settings: Settings, running: Sequence[
 
 def supports(step: Step, values: Mapping[str, object], info: ExposureInfo) -> str | None:
     """Return why a native step cannot serve a case, None where it can."""
-    own = {k: v for k, v in values.items() if not k.startswith("override_") and k != "steps"}
-    known = {k: v for k, v in own.items() if k in step.params.model_fields}
-    if len(known) != len(own):
-        return f"parameter {sorted(set(own) - set(known))[0]} is the official step's only"
-    return step.refuses(step.params.model_validate(known), info)
+    own = {k for k in values if not k.startswith("override_") and k != "steps"}
+    if not own <= set(step.params.model_fields):
+        return f"parameter {sorted(own - set(step.params.model_fields))[0]} is the official step's only"
+    return step.refuses(_params(step, values), info)
+
+
+def _params(step: Step, values: Mapping[str, object]) -> Params:
+    """Return the parameters of a native step from what it is told."""
+    return step.params.model_validate({k: v for k, v in values.items() if k in step.params.model_fields})
 
 
 def reference_types(stage: Stage, engines: Mapping[str, str], settings: Settings) -> tuple[str, ...]:
@@ -169,14 +173,17 @@ def overridden(stage: Stage, engines: Mapping[str, str], settings: Settings) -> 
     told: dict[str, list[bool]] = {}
     for name, engine in engines.items():
         values = settings.values if name == stage.pipeline else settings.step(name)
-        for reftype, own in _types_of(name, engine, stage.pipeline):
+        for reftype, own in _types_of(name, engine, stage, values):
             told.setdefault(reftype, []).append(own and bool(values.get(f"override_{reftype}")))
     return frozenset(reftype for reftype, given in told.items() if all(given))
 
 
-def _types_of(name: str, engine: str, pipeline: str) -> list[tuple[str, bool]]:
-    """Return the reference types that a step of a pipeline uses, and whether files may be told for them."""
-    if engine == "native":
-        return [(need.reftype, not need.of) for need in native_steps()[name].references]
-    catalog = official.catalog()
-    return [(reftype, True) for reftype in catalog.references(catalog[pipeline].steps.get(name, name))]
+def _types_of(name: str, engine: str, stage: Stage, values: Mapping[str, object]) -> list[tuple[str, bool]]:
+    """Return the reference types that a step of a stage uses, and whether files may be told for them."""
+    if engine != "native":
+        catalog = official.catalog()
+        return [(reftype, True) for reftype in catalog.references(catalog[stage.pipeline].steps.get(name, name))]
+    step, exposure = native_steps()[name], stage.exposure
+    params = _params(step, values)
+    needs = [n for n in step.references if not n.of or exposure is None or n.needed(params, exposure.info)]
+    return [(need.reftype, not need.of) for need in needs]
