@@ -19,6 +19,12 @@ __all__ = ["Choice", "EngineName", "choose", "native_steps", "overridden", "refe
 
 EngineName = Literal["auto", "native", "jwst"]
 _RAMP_DIMENSIONS = 4
+_DRAFTING = ("clean_flicker_noise", "picture_frame")
+"""Official steps that run others for themselves in stage 1."""
+_SHUTTERED = ("NRS_IFU", "NRS_MSASPEC")
+"""Exposure types that may be affected by open shutters."""
+_SPECTRAL_SERIES = ("NIS_SOSS", "NRS_BRIGHTOBJ", "NRC_TSGRISM")
+"""Time series of spectra, which are extracted to see how bright each integration is."""
 
 
 @dataclass(frozen=True)
@@ -159,13 +165,42 @@ def reference_types(stage: Stage, engines: Mapping[str, str], settings: Settings
     found: dict[str, None] = {}
     whole = recipe_for(stage.pipeline, stage.exposure.instrument if stage.exposure else "") is None
     if whole and official.available() and "native" not in engines.values():
-        return official.catalog().references(stage.pipeline, settings.skipped)
+        found = dict.fromkeys(official.catalog().references(stage.pipeline, settings.skipped))
+        alone = engines if stage.pipeline in engines else {}
+        return tuple(found | dict.fromkeys(kind for name in alone for kind in _types_beside(name, stage, settings)))
     for alias, engine in engines.items():
         if engine == "native":
             found |= dict.fromkeys(need.reftype for need in native_steps()[alias].references)
         else:
             found |= dict.fromkeys(official.catalog().references(alias))
+            found |= dict.fromkeys(_types_beside(alias, stage, settings))
     return tuple(found)
+
+
+def _types_beside(alias: str, stage: Stage, settings: Settings) -> tuple[str, ...]:
+    """Return the reference types that an official step does not declare, as they are of steps that it runs for itself.
+
+    Those that correct ramps for noise look for the background in draft rates, and in places that a WCS tells of.
+    """
+    if alias not in _DRAFTING or stage.exposure is None:
+        return ()
+    values = settings.values if stage.pipeline == alias else settings.step(alias)
+    kind, series = stage.exposure.exp_type, stage.exposure.is_tso
+    regions = bool(values.get("mask_science_regions", alias == "picture_frame"))
+    median = str(values.get("background_method")) == "median_image"
+    run = ["ramp_fit"]
+    if (regions and kind.startswith("NRS")) or (median and kind != "NIS_SOSS"):
+        run.append("assign_wcs")
+    if (regions or median) and kind in _SHUTTERED:
+        run.append("msa_flagging")
+    if (regions or median) and kind == "MIR_IMAGE":
+        run.append("flat_field")
+    if median and kind in _SPECTRAL_SERIES:
+        run += ["bkg_subtract", "extract_2d", "extract_1d", "white_light"]
+    elif median and series:
+        run.append("tso_photometry")
+    catalog = official.catalog()
+    return tuple(kind for step in run if step in catalog for kind in catalog.references(step))
 
 
 def overridden(stage: Stage, engines: Mapping[str, str], settings: Settings) -> frozenset[str]:
@@ -173,17 +208,19 @@ def overridden(stage: Stage, engines: Mapping[str, str], settings: Settings) -> 
     told: dict[str, list[bool]] = {}
     for name, engine in engines.items():
         values = settings.values if name == stage.pipeline else settings.step(name)
-        for reftype, own in _types_of(name, engine, stage, values):
+        for reftype, own in _types_of(name, engine, stage, settings):
             told.setdefault(reftype, []).append(own and bool(values.get(f"override_{reftype}")))
     return frozenset(reftype for reftype, given in told.items() if all(given))
 
 
-def _types_of(name: str, engine: str, stage: Stage, values: Mapping[str, object]) -> list[tuple[str, bool]]:
+def _types_of(name: str, engine: str, stage: Stage, settings: Settings) -> list[tuple[str, bool]]:
     """Return the reference types that a step of a stage uses, and whether files may be told for them."""
     if engine != "native":
         catalog = official.catalog()
-        return [(reftype, True) for reftype in catalog.references(catalog[stage.pipeline].steps.get(name, name))]
+        declared = catalog.references(catalog[stage.pipeline].steps.get(name, name))
+        beside = _types_beside(name, stage, settings)
+        return [*((reftype, True) for reftype in declared), *((reftype, False) for reftype in beside)]
     step, exposure = native_steps()[name], stage.exposure
-    params = _params(step, values)
+    params = _params(step, settings.values if name == stage.pipeline else settings.step(name))
     needs = [n for n in step.references if not n.of or exposure is None or n.needed(params, exposure.info)]
     return [(need.reftype, not need.of) for need in needs]
