@@ -5,7 +5,7 @@ references and ramps are in memory, and the official steps work in place, as wit
 native steps start from 16-bit integers, make new arrays, and include cutting into blocks. Times are processor
 seconds, so that a busy machine disturbs them little; both take turns, and the medians of several rounds are told. Of
 ``jump`` the search is timed. Of all steps together it is also told how much sooner several threads are done than one,
-by the clock: since nearly all of that is compiled loops, it is what the memory of the machine allows. Usage::
+by the clock. Usage::
 
     python benchmarks/bench_stage1_kernels.py [--size 2048] [--groups 10] [--integrations 1] [--repeat 3] [--threads 2]
 """
@@ -105,18 +105,19 @@ def official_seconds(alias: str, case: synthetic.Case, model: Any, paths: dict[s
     return seconds(official_action(alias, paths, model.copy()))
 
 
-def sooner(case: synthetic.Case, paths: dict[str, Path], threads: int) -> float:
-    """Return how many times as long all steps take on one thread as on several, by the clock."""
+def sooner(case: synthetic.Case, paths: dict[str, Path], threads: int, repeat: int) -> float:
+    """Return how many times as long all steps take on one thread as on several, by the clock: the median of several."""
     source = synthetic.raw_ramps(case, realistic=True)
     source["data"] = source["data"].astype(">u2")
     info = replace(case.info, fastaxis=AXES[0], slowaxis=AXES[1])
     bound = [synthetic.bind(alias, case, paths, {}) for alias in STEPS]
-    taken = []
-    for count in (1, threads):
+
+    def elapsed(count: int) -> float:
         begun = time.monotonic()
         run_fused(bound, source, info, outputs=RATES, threads=count)
-        taken.append(time.monotonic() - begun)
-    return taken[0] / taken[1]
+        return time.monotonic() - begun
+
+    return statistics.median(elapsed(1) / elapsed(threads) for _ in range(repeat))
 
 
 def taken(case: synthetic.Case, paths: dict[str, Path]) -> dict[str, tuple[float, float]]:
@@ -159,13 +160,13 @@ def main() -> None:
         )
         settle(paths["readnoise"])
         rounds = [taken(case, paths) for _ in range(options.repeat + 1)][1:]  # in the first one much is compiled
-        more = [sooner(case, paths, options.threads) for _ in range(4 * options.repeat + 1)][1:]
+        more = sooner(case, paths, options.threads, 4 * options.repeat)
     print(f"{'step':14}{'official s':>12}{'native s':>12}{'ratio':>8}")
     for name in rounds[0]:
         theirs, ours = (statistics.median(one[name][k] for one in rounds) for k in range(2))
         ratio = statistics.median(one[name][0] / one[name][1] for one in rounds)
         print(f"{name:14}{theirs:12.3f}{ours:12.3f}{ratio:8.1f}")
-    print(f"rates only, {options.threads} threads: {statistics.median(more):.2f} times as fast as one by the clock")
+    print(f"rates only, {options.threads} threads: {more:.2f} times as fast as one by the clock")
 
 
 if __name__ == "__main__":

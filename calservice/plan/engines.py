@@ -143,8 +143,12 @@ def _not_native(alias: str, stage: Stage, settings: Settings, running: Sequence[
         return None
     if step.rates_too and stage.exposure is not None and 0 < len(stage.exposure.shape) < _RAMP_DIMENSIONS:
         return "rates"
-    own = settings.step(alias) if stage.pipeline != alias else settings.values
-    return supports(step, own, facts_at(info, alias, running))
+    return supports(step, _told(alias, stage, settings), facts_at(info, alias, running))
+
+
+def _told(name: str, stage: Stage, settings: Settings) -> Mapping[str, object]:
+    """Return what a step of a stage is told, or the stage where it is that step alone."""
+    return settings.values if name == stage.pipeline else settings.step(name)
 
 
 def supports(step: Step, values: Mapping[str, object], info: ExposureInfo) -> str | None:
@@ -165,15 +169,13 @@ def reference_types(stage: Stage, engines: Mapping[str, str], settings: Settings
     found: dict[str, None] = {}
     whole = recipe_for(stage.pipeline, stage.exposure.instrument if stage.exposure else "") is None
     if whole and official.available() and "native" not in engines.values():
-        found = dict.fromkeys(official.catalog().references(stage.pipeline, settings.skipped))
-        alone = engines if stage.pipeline in engines else {}
-        return tuple(found | dict.fromkeys(kind for name in alone for kind in _types_beside(name, stage, settings)))
+        declared = official.catalog().references(stage.pipeline, settings.skipped)
+        return tuple(dict.fromkeys((*declared, *_types_beside(stage.pipeline, stage, settings))))
     for alias, engine in engines.items():
         if engine == "native":
             found |= dict.fromkeys(need.reftype for need in native_steps()[alias].references)
         else:
-            found |= dict.fromkeys(official.catalog().references(alias))
-            found |= dict.fromkeys(_types_beside(alias, stage, settings))
+            found |= dict.fromkeys((*official.catalog().references(alias), *_types_beside(alias, stage, settings)))
     return tuple(found)
 
 
@@ -184,7 +186,7 @@ def _types_beside(alias: str, stage: Stage, settings: Settings) -> tuple[str, ..
     """
     if alias not in _DRAFTING or stage.exposure is None:
         return ()
-    values = settings.values if stage.pipeline == alias else settings.step(alias)
+    values = _told(alias, stage, settings)
     kind, series = stage.exposure.exp_type, stage.exposure.is_tso
     regions = bool(values.get("mask_science_regions", alias == "picture_frame"))
     median = str(values.get("background_method")) == "median_image"
@@ -207,7 +209,7 @@ def overridden(stage: Stage, engines: Mapping[str, str], settings: Settings) -> 
     """Return the reference types that every step which uses them is told a file for."""
     told: dict[str, list[bool]] = {}
     for name, engine in engines.items():
-        values = settings.values if name == stage.pipeline else settings.step(name)
+        values = _told(name, stage, settings)
         for reftype, own in _types_of(name, engine, stage, settings):
             told.setdefault(reftype, []).append(own and bool(values.get(f"override_{reftype}")))
     return frozenset(reftype for reftype, given in told.items() if all(given))
@@ -221,6 +223,6 @@ def _types_of(name: str, engine: str, stage: Stage, settings: Settings) -> list[
         beside = _types_beside(name, stage, settings)
         return [*((reftype, True) for reftype in declared), *((reftype, False) for reftype in beside)]
     step, exposure = native_steps()[name], stage.exposure
-    params = _params(step, settings.values if name == stage.pipeline else settings.step(name))
+    params = _params(step, _told(name, stage, settings))
     needs = [n for n in step.references if not n.of or exposure is None or n.needed(params, exposure.info)]
     return [(need.reftype, not need.of) for need in needs]

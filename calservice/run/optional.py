@@ -87,10 +87,9 @@ def optional_products(
     """
     from stdatamodels.jwst import datamodels
 
-    for product in bound.step.products:
-        if not product.wanted(bound.params, info):
-            continue
-        references = next(iter(with_parts(bound, info))).references
+    wanted = [product for product in bound.step.products if product.wanted(bound.params, info)]
+    references = with_parts(bound, info)[0].references if wanted else {}
+    for product in wanted:
         if product.model is None:
             tree = product.arrays(made, references, bound.params, info)
             entries = {name: {"filename": model.meta.filename, **entry} for name, entry in tree.items()}
