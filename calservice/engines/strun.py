@@ -23,8 +23,9 @@ from pydantic import ValidationError
 
 from calservice.engines.spec import own_parameters, spec_text
 from calservice.model.errors import EngineError, NoScienceData, ParameterError
+from calservice.model.info import ExposureInfo
 from calservice.model.modes import PIPELINE_CLASSES
-from calservice.model.step import ExposureInfo, OptionalProduct, Params, ReferenceNeed, Step
+from calservice.model.step import OptionalProduct, Params, ReferenceNeed, Step
 from calservice.model.superstripes import JOINING, facts_at
 from calservice.steps.registry import NATIVE
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from calservice.model.info import ExposureInfo
 from calservice.model.modes import ALWAYS_TSO, Mode, mode_of
 from calservice.model.names import base_and_suffix, stem
-from calservice.model.step import ExposureInfo
 from calservice.model.stripes import STRIPE_KEYWORDS, Stripes
 
 __all__ = ["NUMBERS", "Exposure", "FileStat"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from calservice.model.step import ExposureInfo
+    from calservice.model.info import ExposureInfo
 
 __all__ = ["FULL", "STRIPE_ATTRIBUTES", "STRIPE_KEYWORDS", "Run", "Stripes", "unknown_stripes"]
 

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
-from calservice.model.step import ExposureInfo
+from calservice.model.info import ExposureInfo
 from calservice.model.stripes import FULL, unknown_stripes
 
 __all__ = ["JOINING", "Place", "facts_at", "joined", "of_stripe", "places", "unknown_superstripes"]

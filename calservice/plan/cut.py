@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from calservice.model.block import Reach, Window
+from calservice.model.info import ExposureInfo
 from calservice.model.passes import (
     BLOCK_BYTES,
     IMAGES,
@@ -23,7 +24,7 @@ from calservice.model.passes import (
     takes_images,
 )
 from calservice.model.plan import Stage
-from calservice.model.step import ExposureInfo, Step
+from calservice.model.step import Step
 from calservice.model.superstripes import facts_at
 
 __all__ = ["describe_cut", "project"]

@@ -9,8 +9,9 @@ from typing import Literal
 
 from calservice.engines import official
 from calservice.model.errors import CalserviceError, EngineError, ParameterError
+from calservice.model.info import ExposureInfo
 from calservice.model.plan import Stage
-from calservice.model.step import ExposureInfo, Params, Step
+from calservice.model.step import Params, Step
 from calservice.model.superstripes import facts_at
 from calservice.plan.parameters import OfficialSchema, Schema, Schemas, Settings, schema_of
 from calservice.recipes import OFF_BY_DEFAULT, recipe_for

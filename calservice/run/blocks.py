@@ -12,8 +12,8 @@ import numpy as np
 
 from calservice.disk import DiskArray
 from calservice.model.block import ACCOUNTS, AXES, Array, Axis, Window
+from calservice.model.info import ExposureInfo
 from calservice.model.passes import BLOCK_BYTES, KEPT_BYTES, at_once, cut_windows, passes, reach_of, takes_images
-from calservice.model.step import ExposureInfo
 from calservice.run.ahead import looked_ahead, sampled
 from calservice.run.bands import Band, banded
 from calservice.run.chain import BoundStep, Chain, Recomputed, with_parts

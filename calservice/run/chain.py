@@ -12,7 +12,8 @@ import numpy as np
 
 from calservice.disk import DiskArray, cut_image
 from calservice.model.block import AXES, Array, Axis, Block, Reach, SomeGroups, Window
-from calservice.model.step import ExposureInfo, Params, References, Step
+from calservice.model.info import ExposureInfo
+from calservice.model.step import Params, References, Step
 
 __all__ = ["DTYPES", "BoundStep", "Chain", "Recomputed", "with_parts"]
 

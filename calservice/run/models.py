@@ -17,7 +17,8 @@ import numpy as np
 from calservice import __version__
 from calservice.model.block import Array
 from calservice.model.errors import InputError, ReferenceFileError
-from calservice.model.step import ExposureInfo, Params, Reference, ReferenceNeed, Step
+from calservice.model.info import ExposureInfo
+from calservice.model.step import Params, Reference, ReferenceNeed, Step
 from calservice.model.stripes import STRIPE_ATTRIBUTES, Stripes
 from calservice.references.load import load_reference, load_user_flags, load_user_mask, reference_of_model
 from calservice.references.placement import Placement, covers_detector, fit_to_exposure

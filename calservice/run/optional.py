@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from calservice.model.block import OPTIONAL, Array
-from calservice.model.step import ExposureInfo, OptionalProduct
+from calservice.model.info import ExposureInfo
+from calservice.model.step import OptionalProduct
 from calservice.run import models
 from calservice.run.chain import BoundStep, with_parts
 from calservice.run.results import put_metadata

@@ -16,10 +16,11 @@ from calservice.engines import execute, official
 from calservice.model import modes
 from calservice.model.block import OPTIONAL, Array
 from calservice.model.errors import InputError, NoScienceData
+from calservice.model.info import ExposureInfo
 from calservice.model.names import output_name
 from calservice.model.outcome import StepOutcome
 from calservice.model.plan import ReferenceUse, Stage
-from calservice.model.step import ExposureInfo, Params, ReferenceNeed, Step
+from calservice.model.step import Params, ReferenceNeed, Step
 from calservice.model.superstripes import JOINING, facts_at, of_stripe
 from calservice.recipes import recipe_for
 from calservice.run import logs, models

@@ -13,8 +13,8 @@ import numpy as np
 from calservice.disk import DiskArray, scratch_array
 from calservice.model.block import AXES, Array, Axis, Window
 from calservice.model.errors import NoScienceData
+from calservice.model.info import ExposureInfo
 from calservice.model.passes import IMAGES
-from calservice.model.step import ExposureInfo
 from calservice.run.chain import DTYPES, BoundStep
 from calservice.run.rooms import fresh
 

@@ -13,7 +13,8 @@ import numpy as np
 from calservice.model.block import Array
 from calservice.model.dqflags import REFERENCE_PIXEL
 from calservice.model.errors import InputError
-from calservice.model.step import ExposureInfo, ReferenceNeed
+from calservice.model.info import ExposureInfo
+from calservice.model.step import ReferenceNeed
 from calservice.model.stripes import STRIPE_ATTRIBUTES
 from calservice.model.superstripes import JOINING, joined, of_stripe, places
 from calservice.run import models

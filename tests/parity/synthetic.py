@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from calservice.model.block import Window
 from calservice.model.dqflags import PIXEL_FLAGS
-from calservice.model.step import ExposureInfo
+from calservice.model.info import ExposureInfo
 from calservice.model.stripes import STRIPE_ATTRIBUTES, Stripes
 from calservice.references.load import load_reference, load_user_flags
 from calservice.references.placement import Placement, fit_to_exposure

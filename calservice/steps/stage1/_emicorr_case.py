@@ -10,7 +10,8 @@ import numpy as np
 
 from calservice.model.block import Array
 from calservice.model.errors import ReferenceFileError
-from calservice.model.step import ExposureInfo, Reference
+from calservice.model.info import ExposureInfo
+from calservice.model.step import Reference
 
 __all__ = ["TICK", "Interference", "Wave", "emi_arrays", "tabled_case", "user_case"]
 

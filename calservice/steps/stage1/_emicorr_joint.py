@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from calservice.model.block import Array
-from calservice.model.step import ExposureInfo
+from calservice.model.info import ExposureInfo
 from calservice.steps.stage1 import _emicorr_kernels as kernels
 from calservice.steps.stage1._emicorr_case import Interference, Wave
 

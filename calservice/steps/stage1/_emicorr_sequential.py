@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from calservice.model.block import Array
-from calservice.model.step import ExposureInfo
+from calservice.model.info import ExposureInfo
 from calservice.steps.stage1._emicorr_case import Interference, Wave
 
 __all__ = ["Phasing", "bins", "subtract_waves"]

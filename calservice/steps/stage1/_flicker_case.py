@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from calservice.model.step import ExposureInfo, Params
+from calservice.model.info import ExposureInfo
+from calservice.model.step import Params
 
 __all__ = [
     "CleanFlickerNoiseParams",

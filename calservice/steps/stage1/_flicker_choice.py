@@ -12,7 +12,7 @@ from fractions import Fraction
 import numpy as np
 
 from calservice.model.block import Array
-from calservice.model.step import ExposureInfo
+from calservice.model.info import ExposureInfo
 from calservice.steps.stage1._flicker_background import smooth_background
 from calservice.steps.stage1._flicker_clean import FULL, Cleaning, without_stripes
 from calservice.steps.stage1._flicker_mask import clip

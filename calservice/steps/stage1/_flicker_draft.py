@@ -14,7 +14,8 @@ import numpy as np
 
 from calservice import __version__
 from calservice.model.block import AXES, Array, Block, Window
-from calservice.model.step import Each, ExposureInfo, OptionalProduct, ReferenceNeed, References, Tally
+from calservice.model.info import ExposureInfo
+from calservice.model.step import Each, OptionalProduct, ReferenceNeed, References, Tally
 from calservice.steps.stage1 import ramp_fit
 
 __all__ = [

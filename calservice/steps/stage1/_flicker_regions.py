@@ -11,7 +11,8 @@ import numpy as np
 from calservice.model.block import Array
 from calservice.model.dqflags import DO_NOT_USE, PIXEL_FLAGS
 from calservice.model.errors import InputError, ReferenceFileError
-from calservice.model.step import ExposureInfo, Reference
+from calservice.model.info import ExposureInfo
+from calservice.model.step import Reference
 
 __all__ = ["no_traces", "trace_arrays", "traced", "unused", "without_flat"]
 

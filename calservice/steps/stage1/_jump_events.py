@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from calservice.model.block import Array, Block
-from calservice.model.step import ExposureInfo, References
+from calservice.model.info import ExposureInfo
+from calservice.model.step import References
 from calservice.steps.arrays import owned
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ import numpy as np
 
 from calservice.model.block import Array, Block
 from calservice.model.dqflags import DO_NOT_USE
-from calservice.model.step import ExposureInfo, References
+from calservice.model.info import ExposureInfo
+from calservice.model.step import References
 from calservice.steps.arrays import owned, owned_image
 
 __all__ = ["covariance", "fit_likely"]

@@ -9,7 +9,8 @@ from numpy.lib.recfunctions import structured_to_unstructured
 
 from calservice.model.block import Array, Block
 from calservice.model.dqflags import DO_NOT_USE
-from calservice.model.step import ExposureInfo, Reference, References
+from calservice.model.info import ExposureInfo
+from calservice.model.step import Reference, References
 from calservice.steps.stage1._refpix_drifts import BORDER, average, clipped_mean
 from calservice.steps.stage1._refpix_irs2_bad import MARKS, REPLACED_FROM, sources
 from calservice.steps.stage1._refpix_irs2_layout import (

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from calservice.model.block import Array, Block, Window
-from calservice.model.step import ExposureInfo, References
+from calservice.model.info import ExposureInfo
+from calservice.model.step import References
 from calservice.steps.stage1._refpix_irs2_bad import PAIRS, find_bad, known_bad, scatter_of
 from calservice.steps.stage1._refpix_irs2_layout import FRAME
 

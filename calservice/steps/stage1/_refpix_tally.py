@@ -11,7 +11,8 @@ import numpy as np
 
 from calservice.model.block import Array, Block, Window
 from calservice.model.dqflags import DO_NOT_USE
-from calservice.model.step import Each, ExposureInfo, References
+from calservice.model.info import ExposureInfo
+from calservice.model.step import Each, References
 from calservice.model.stripes import FULL
 from calservice.steps.stage1._refpix_drifts import (
     ABSENT,

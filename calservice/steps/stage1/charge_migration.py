@@ -6,7 +6,8 @@ import numpy as np
 from pydantic import Field
 
 from calservice.model.block import Array, Block, Reach
-from calservice.model.step import ExposureInfo, Params, References, Step
+from calservice.model.info import ExposureInfo
+from calservice.model.step import Params, References, Step
 
 __all__ = ["STEP", "ChargeMigrationParams"]
 

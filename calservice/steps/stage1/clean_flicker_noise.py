@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from calservice.model.block import Array, Block, Reach
-from calservice.model.step import Each, ExposureInfo, Reference, ReferenceNeed, References, Step
+from calservice.model.info import ExposureInfo
+from calservice.model.step import Each, Reference, ReferenceNeed, References, Step
 from calservice.steps.stage1._flicker_case import (
     CleanFlickerNoiseParams,
     by_integration,

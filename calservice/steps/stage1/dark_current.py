@@ -13,15 +13,8 @@ from pydantic import Field
 
 from calservice.model.block import Array, Block, Reach
 from calservice.model.errors import ReferenceFileError
-from calservice.model.step import (
-    ExposureInfo,
-    OptionalProduct,
-    Params,
-    Reference,
-    ReferenceNeed,
-    References,
-    Step,
-)
+from calservice.model.info import ExposureInfo
+from calservice.model.step import OptionalProduct, Params, Reference, ReferenceNeed, References, Step
 from calservice.steps.stage1._stored import subtract_images
 
 __all__ = ["STEP", "DarkCurrentParams"]

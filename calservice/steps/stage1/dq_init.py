@@ -8,14 +8,8 @@ from pydantic import Field
 from calservice.model.block import Array, Block, Reach
 from calservice.model.dqflags import DO_NOT_USE
 from calservice.model.errors import ParameterError
-from calservice.model.step import (
-    ExposureInfo,
-    Params,
-    Reference,
-    ReferenceNeed,
-    References,
-    Step,
-)
+from calservice.model.info import ExposureInfo
+from calservice.model.step import Params, Reference, ReferenceNeed, References, Step
 
 __all__ = ["GUIDER_EXP_TYPES", "STEP", "DqInitParams"]
 

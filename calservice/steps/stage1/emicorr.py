@@ -11,7 +11,8 @@ from pydantic import Field
 
 from calservice.model.block import Array, Block
 from calservice.model.errors import ReferenceFileError
-from calservice.model.step import ExposureInfo, OptionalProduct, Params, Reference, ReferenceNeed, References, Step
+from calservice.model.info import ExposureInfo
+from calservice.model.step import OptionalProduct, Params, Reference, ReferenceNeed, References, Step
 from calservice.steps.arrays import owned
 from calservice.steps.stage1._emicorr_case import Interference, emi_arrays, tabled_case, user_case
 

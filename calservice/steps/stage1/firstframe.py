@@ -9,7 +9,8 @@ from pydantic import Field
 
 from calservice.model.block import Axis, Block, Reach, SomeGroups
 from calservice.model.dqflags import DO_NOT_USE, FLUX_ESTIMATED, SATURATED
-from calservice.model.step import ExposureInfo, Params, References, Step
+from calservice.model.info import ExposureInfo
+from calservice.model.step import Params, References, Step
 
 __all__ = ["STEP", "FirstFrameParams"]
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from calservice.model.block import Array, Block, Reach
-from calservice.model.step import ExposureInfo, Params, ReferenceNeed, References, Step
+from calservice.model.info import ExposureInfo
+from calservice.model.step import Params, ReferenceNeed, References, Step
 
 __all__ = ["STEP", "GainScaleParams"]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from calservice.model.block import Array, Block, Reach
-from calservice.model.step import ExposureInfo, Params, References, Step
+from calservice.model.info import ExposureInfo
+from calservice.model.step import Params, References, Step
 
 __all__ = ["STEP", "GroupScaleParams"]
 

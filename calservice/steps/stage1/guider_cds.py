@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from calservice.model.block import Array, Axis, Block, Reach
+from calservice.model.info import ExposureInfo
 from calservice.model.modes import GUIDER_EXP_TYPES
-from calservice.model.step import ExposureInfo, Params, ReferenceNeed, References, Step
+from calservice.model.step import Params, ReferenceNeed, References, Step
 
 __all__ = ["STEP", "GuiderCdsParams"]
 

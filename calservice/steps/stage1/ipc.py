@@ -6,7 +6,8 @@ import numpy as np
 
 from calservice.model.block import Array, Axis, Block, Reach
 from calservice.model.errors import InputError
-from calservice.model.step import ExposureInfo, Params, ReferenceNeed, References, Step
+from calservice.model.info import ExposureInfo
+from calservice.model.step import Params, ReferenceNeed, References, Step
 from calservice.steps.arrays import owned
 from calservice.steps.stage1.saturation import irs2_science_rows, unsupported_irs2
 

@@ -11,7 +11,8 @@ from pydantic import Field
 
 from calservice.model.block import Array, Block, Reach, Window
 from calservice.model.dqflags import DO_NOT_USE, NO_GAIN_VALUE
-from calservice.model.step import Each, ExposureInfo, Params, Reference, ReferenceNeed, References, Step, Tally
+from calservice.model.info import ExposureInfo
+from calservice.model.step import Each, Params, Reference, ReferenceNeed, References, Step, Tally
 from calservice.steps.arrays import owned
 from calservice.steps.stage1._jump_events import (
     compare_differences,

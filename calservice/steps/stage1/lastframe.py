@@ -6,7 +6,8 @@ import numpy as np
 
 from calservice.model.block import Block, Reach, SomeGroups
 from calservice.model.dqflags import DO_NOT_USE
-from calservice.model.step import ExposureInfo, Params, References, Step
+from calservice.model.info import ExposureInfo
+from calservice.model.step import Params, References, Step
 
 __all__ = ["STEP", "LastFrameParams"]
 

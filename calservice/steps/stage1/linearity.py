@@ -6,7 +6,8 @@ import numpy as np
 
 from calservice.model.block import Array, Block, Reach
 from calservice.model.dqflags import NO_LIN_CORR
-from calservice.model.step import ExposureInfo, Params, ReferenceNeed, References, Step
+from calservice.model.info import ExposureInfo
+from calservice.model.step import Params, ReferenceNeed, References, Step
 from calservice.steps.arrays import narrow_in_line, owned
 
 __all__ = ["STEP", "LinearityParams"]

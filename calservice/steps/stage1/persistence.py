@@ -10,7 +10,8 @@ from pydantic import Field
 
 from calservice.model.block import Array, Block, Reach
 from calservice.model.dqflags import DO_NOT_USE, PERSISTENCE
-from calservice.model.step import ExposureInfo, OptionalProduct, Params, ReferenceNeed, References, Step
+from calservice.model.info import ExposureInfo
+from calservice.model.step import OptionalProduct, Params, ReferenceNeed, References, Step
 from calservice.steps.arrays import owned
 
 __all__ = ["STEP", "PersistenceParams"]

@@ -9,7 +9,8 @@ import numpy as np
 from pydantic import Field
 
 from calservice.model.block import Array, Block, Reach
-from calservice.model.step import Each, ExposureInfo, Params, ReferenceNeed, References, Step
+from calservice.model.info import ExposureInfo
+from calservice.model.step import Each, Params, ReferenceNeed, References, Step
 from calservice.steps.arrays import owned
 from calservice.steps.stage1._flicker_draft import (
     READS,

@@ -10,16 +10,8 @@ from pydantic import Field
 
 from calservice.model.block import Array, Block, Reach
 from calservice.model.dqflags import DO_NOT_USE, PERSISTENCE, SATURATED
-from calservice.model.step import (
-    Each,
-    ExposureInfo,
-    OptionalProduct,
-    Params,
-    ReferenceNeed,
-    References,
-    Step,
-    Tally,
-)
+from calservice.model.info import ExposureInfo
+from calservice.model.step import Each, OptionalProduct, Params, ReferenceNeed, References, Step, Tally
 from calservice.steps.arrays import in_line, lines, owned, owned_image
 
 __all__ = ["RATE_ARRAYS", "STEP", "RampFitParams"]

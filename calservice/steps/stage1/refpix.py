@@ -8,7 +8,8 @@ import numpy as np
 from pydantic import Field
 
 from calservice.model.block import Array, Block, Reach
-from calservice.model.step import ExposureInfo, Params, Reference, ReferenceNeed, References, Step, Tally
+from calservice.model.info import ExposureInfo
+from calservice.model.step import Params, Reference, ReferenceNeed, References, Step, Tally
 from calservice.model.stripes import FULL
 from calservice.steps.stage1._refpix_irs2 import (
     REPLACED_FROM,

@@ -8,7 +8,8 @@ import numpy as np
 
 from calservice.model.block import Array, Block, Reach
 from calservice.model.errors import ReferenceFileError
-from calservice.model.step import ExposureInfo, Params, Reference, ReferenceNeed, References, Step
+from calservice.model.info import ExposureInfo
+from calservice.model.step import Params, Reference, ReferenceNeed, References, Step
 from calservice.steps.stage1._stored import subtract_images
 
 __all__ = ["STEP", "ResetParams"]

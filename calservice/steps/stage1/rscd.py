@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from calservice.model.block import Array, Block, Reach, SomeGroups
-from calservice.model.step import Each, ExposureInfo, Params, Reference, ReferenceNeed, References, Step, Tally
+from calservice.model.info import ExposureInfo
+from calservice.model.step import Each, Params, Reference, ReferenceNeed, References, Step, Tally
 
 __all__ = ["STEP", "RscdParams"]
 

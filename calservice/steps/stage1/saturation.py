@@ -7,7 +7,8 @@ from pydantic import Field
 
 from calservice.disk import cut_image
 from calservice.model.block import Array, Block, Reach
-from calservice.model.step import ExposureInfo, Params, ReferenceNeed, References, Step
+from calservice.model.info import ExposureInfo
+from calservice.model.step import Params, ReferenceNeed, References, Step
 from calservice.steps.arrays import owned
 from calservice.steps.stage1._refpix_irs2_layout import NORMAL, REFERENCE
 
